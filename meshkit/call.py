@@ -1,0 +1,64 @@
+"""The call that is being served: who asks, under which request id, until when. Set once at the entry of a process."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import structlog
+
+from meshkit import deadline, tracing
+from meshkit.identity import HEADER as IDENTITY_HEADER
+from meshkit.identity import Identity
+
+REQUEST_ID_HEADER = "x-request-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. `deadline` is on the clock of time.monotonic, in seconds."""
+
+    request_id: str
+    identity: Identity
+    signed_identity: str
+    deadline: float
+
+
+_current: ContextVar[Call] = ContextVar("call")
+
+
+def current() -> Call:
+    """The call that this task serves. Raises LookupError outside of one."""
+    return _current.get()
+
+
+@contextmanager
+def serving(call: Call) -> Iterator[None]:
+    """Makes `call` the current one, and puts its request id on every log line inside."""
+    token = _current.set(call)
+    with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+def new_request_id() -> str:
+    return str(uuid.uuid4())
+
+
+def onward_metadata() -> tuple[tuple[str, str], ...]:
+    """The metadata for a call to the next hop on behalf of the current one."""
+    call = current()
+    return (
+        (IDENTITY_HEADER, call.signed_identity),
+        (REQUEST_ID_HEADER, call.request_id),
+        *tracing.current_headers(),
+    )
+
+
+def onward_timeout(*, longest_seconds: float = deadline.LONGEST_SECONDS) -> float:
+    """The timeout in seconds for a call to the next hop. Raises ShoalError DEADLINE_EXCEEDED if none is left."""
+    return deadline.onward(current().deadline, time.monotonic(), longest_seconds=longest_seconds)

@@ -1,0 +1,122 @@
+"""The signed identity: who the caller is, said by the limiter once and verified by every service.
+
+The header `x-shoal-identity` is `<payload>.<tag>`, both base64url without padding: the payload is a JSON array of the
+fields below, the tag its HMAC-SHA256 under the mesh secret.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from meshkit.errors import Reason, ShoalError
+
+HEADER = "x-shoal-identity"
+LIFETIME_SECONDS = 20 * 60
+"""Longer than the longest stream (15 minutes), so that a turn can call other services until it ends."""
+
+_SECRET_MIN_BYTES = 32
+
+
+class Authentication(StrEnum):
+    """How the caller was told apart."""
+
+    API_KEY = "api_key"
+    ANONYMOUS = "anonymous"
+    UNKNOWN_KEY = "unknown_key"
+    SEVERAL_KEYS = "several_keys"
+    OPERATOR = "operator"
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """A caller, as the limiter saw it."""
+
+    tenant: str
+    tier: str
+    key_id: str
+    """The id of the API key; for a caller without one, its address."""
+    authentication: Authentication
+    expires: float
+    """Unix time in seconds."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        return self.authentication is Authentication.ANONYMOUS
+
+
+class IdentitySigner:
+    """Signs and verifies identities with the mesh secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < _SECRET_MIN_BYTES:
+            raise ValueError(f"the mesh secret must have at least {_SECRET_MIN_BYTES} bytes")
+        self._secret = secret
+        self._decoder = msgspec.json.Decoder(Identity)
+
+    @classmethod
+    def from_file(cls, path: str) -> "IdentitySigner":
+        return cls(Path(path).read_bytes().strip())
+
+    def sign(self, identity: Identity) -> str:
+        payload = msgspec.json.encode(identity)
+        return f"{_encoded(payload)}.{_encoded(self._tag(payload))}"
+
+    def verify(self, headers: Sequence[str], now: float) -> Identity:
+        """The identity in the header's values; `now` is Unix time in seconds.
+
+        Raises ShoalError IDENTITY_INVALID unless there is exactly one value, signed by us and not expired.
+        """
+        if len(headers) != 1:
+            raise _invalid(f"The call carries {len(headers)} signed identities instead of one; call the front door.")
+        payload_text, _, tag_text = headers[0].partition(".")
+        try:
+            payload, tag = _decoded(payload_text), _decoded(tag_text)
+        except (binascii.Error, ValueError):
+            raise _invalid("The signed identity cannot be read; call the front door.") from None
+        if not hmac.compare_digest(tag, self._tag(payload)):
+            raise _invalid("The signed identity was not signed by this mesh; call the front door.")
+        identity = self._decoder.decode(payload)
+        if identity.expires <= now:
+            raise _invalid("The signed identity has expired; call again.")
+        return identity
+
+    def _tag(self, payload: bytes) -> bytes:
+        return hmac.digest(self._secret, payload, hashlib.sha256)
+
+
+def require_known(identity: Identity) -> None:
+    """Raises ShoalError if the caller named a key that is not good, or several."""
+    if identity.authentication is Authentication.UNKNOWN_KEY:
+        raise ShoalError(
+            Reason.API_KEY_INVALID, "The API key is unknown or revoked; check it, or ask the operator for a new one."
+        )
+    if identity.authentication is Authentication.SEVERAL_KEYS:
+        raise ShoalError(Reason.API_KEY_AMBIGUOUS, "The request carries two different API keys; send one.")
+
+
+def require_api_key(identity: Identity, purpose: str) -> None:
+    """Raises ShoalError for an anonymous caller. `purpose` completes the sentence "An API key is needed ..."."""
+    if identity.is_anonymous:
+        raise ShoalError(Reason.API_KEY_REQUIRED, f"An API key is needed {purpose}; send it as X-API-Key.")
+
+
+def require_operator(identity: Identity) -> None:
+    if identity.authentication is not Authentication.OPERATOR:
+        raise ShoalError(Reason.PERMISSION_DENIED, "Only the operator's command line may do this.")
+
+
+def _invalid(message: str) -> ShoalError:
+    return ShoalError(Reason.IDENTITY_INVALID, message)
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,129 @@
+"""What happens around every RPC of the mesh: identity, request id, trace, deadline, errors, metrics, one log line."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from meshkit import call as current_call
+from meshkit import deadline, status, tracing
+from meshkit.call import Call
+from meshkit.errors import Reason, ShoalError
+from meshkit.identity import HEADER as IDENTITY_HEADER
+from meshkit.identity import IdentitySigner
+from meshkit.metrics import Metrics
+
+Handler = Any
+"""A grpc.RpcMethodHandler whose behaviour is asynchronous; the published types know only synchronous ones."""
+Context = grpc.aio.ServicerContext[Any, Any]
+
+OURS = "/shoal."
+"""Health and reflection are not ours, carry no identity and pass untouched."""
+
+log = structlog.get_logger()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Guards every RPC of the mesh's own services; handlers raise ShoalError and read `call.current()`."""
+
+    def __init__(self, *, signer: IdentitySigner, metrics: Metrics) -> None:
+        self._signer = signer
+        self._metrics = metrics
+        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method = handler_call_details.method
+        if method not in self._guarded:
+            handler = await continuation(handler_call_details)
+            if not method.startswith(OURS) or handler is None:
+                return handler
+            self._guarded[method] = self._guard(method, handler)
+        return self._guarded[method]
+
+    def _guard(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+        """The same handler with the guard around it. Unary requests are parsed inside, so that bad bytes are the
+        caller's error and not ours."""
+
+        async def unary_unary(request: bytes, context: Context) -> Any:
+            async with self._around(method, context):
+                return await handler.unary_unary(_parsed(handler, request), context)
+
+        async def unary_stream(request: bytes, context: Context) -> AsyncIterator[Any]:
+            async with self._around(method, context):
+                async for response in handler.unary_stream(_parsed(handler, request), context):
+                    yield response
+
+        async def stream_unary(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with self._around(method, context):
+                return await handler.stream_unary(requests, context)
+
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(unary_unary, None, handler.response_serializer)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(unary_stream, None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(
+            stream_unary, handler.request_deserializer, handler.response_serializer
+        )
+
+    @asynccontextmanager
+    async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        outcome = grpc.StatusCode.OK
+        headers = _single_values(context)
+        request_id = headers.get(current_call.REQUEST_ID_HEADER) or current_call.new_request_id()
+        with structlog.contextvars.bound_contextvars(request_id=request_id), tracing.server_span(method, headers):
+            try:
+                with current_call.serving(self._accept(context, request_id)):
+                    yield
+            except ShoalError as error:
+                outcome = status.status_code(error.code)
+                await _abort(context, error)
+            except asyncio.CancelledError:
+                outcome = grpc.StatusCode.CANCELLED
+                raise
+            except Exception:
+                outcome = grpc.StatusCode.INTERNAL
+                log.exception("rpc failed", method=method)
+                await _abort(context, ShoalError(Reason.INTERNAL, "Something went wrong on our side."))
+            finally:
+                seconds = time.perf_counter() - started
+                self._metrics.rpc_seconds.labels(method, outcome.name).observe(seconds)
+                log.info("rpc", method=method, code=outcome.name, seconds=round(seconds, 6))
+
+    def _accept(self, context: Context, request_id: str) -> Call:
+        signed = [str(value) for key, value in context.invocation_metadata() or () if key == IDENTITY_HEADER]
+        identity = self._signer.verify(signed, time.time())
+        return Call(
+            request_id=request_id,
+            identity=identity,
+            signed_identity=signed[0],
+            deadline=deadline.accept(context.time_remaining(), time.monotonic()),
+        )
+
+
+def _parsed(handler: Handler, request: bytes) -> Any:
+    try:
+        return handler.request_deserializer(request)
+    except DecodeError:
+        raise ShoalError(
+            Reason.MALFORMED_REQUEST,
+            "The request is no valid protobuf message, or holds invalid UTF-8.",
+            field="request",
+        ) from None
+
+
+def _single_values(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+async def _abort(context: Context, error: ShoalError) -> None:
+    await context.abort(status.status_code(error.code), error.message, status.trailers(error))

@@ -1,0 +1,65 @@
+"""Prometheus metrics of a process, and the small HTTP server that shows them and the process's readiness."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Histogram,
+    make_wsgi_app,
+)
+
+RPC_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+
+
+class Metrics:
+    """The registry of one process with what every service measures."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR):
+            self.registry.register(collector)
+        self.rpc_seconds = Histogram(
+            "shoal_rpc_seconds",
+            "Time from the arrival of a call to its end.",
+            ("method", "code"),
+            buckets=RPC_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+        """Scrapes are not worth a log line."""
+
+
+@contextmanager
+def exposed(metrics: Metrics, *, port: int, is_ready: Callable[[], bool]) -> Iterator[None]:
+    """Serves GET /metrics and GET /ready (200 or 503) on 127.0.0.1 from a thread of its own until the end."""
+    show_metrics = make_wsgi_app(metrics.registry)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["PATH_INFO"] == "/ready":
+            start_response("200 OK" if is_ready() else "503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [b"ready\n" if is_ready() else b"not ready\n"]
+        return show_metrics(environ, start_response)
+
+    with make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_QuietHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

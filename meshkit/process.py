@@ -1,0 +1,68 @@
+"""What every process of the mesh has: logs, metrics, spans, the mesh secret, a signal to stop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+
+from meshkit import logs, metrics, serve, tracing
+from meshkit.identity import IdentitySigner
+from meshkit.interceptor import CallInterceptor
+from meshkit.metrics import Metrics
+from meshkit.settings import ServiceSettings
+
+
+@dataclass(slots=True)
+class Process:
+    """One process of the mesh, from its start to its end."""
+
+    settings: ServiceSettings
+    signer: IdentitySigner
+    metrics: Metrics
+    stopped: asyncio.Event
+    """Set when the process is told to stop."""
+    ready: bool = False
+    """Shown as GET /ready on the metrics port."""
+
+    def new_server(self) -> grpc.aio.Server:
+        """A gRPC server that guards every RPC of ours."""
+        return serve.new_server([CallInterceptor(signer=self.signer, metrics=self.metrics)])
+
+    async def serve(self, server: grpc.aio.Server, services: Sequence[str]) -> None:
+        """Serves the named services on the process's port until it is told to stop, then drains.
+
+        Raises OSError if the port is busy.
+        """
+        health = await serve.start(server, port=self.settings.port, services=services)
+        self.ready = True
+        await self.stopped.wait()
+        self.ready = False
+        await serve.drain(
+            server,
+            health,
+            notice_seconds=self.settings.drain_notice_seconds,
+            grace_seconds=self.settings.drain_seconds,
+        )
+
+
+@asynccontextmanager
+async def start(service: str, settings: ServiceSettings) -> AsyncIterator[Process]:
+    """Begins a process: logging, metrics server, spans. Ends them in reverse."""
+    logs.configure(service=service, replica=settings.replica, level=settings.log_level, form=settings.log_format)
+    process = Process(
+        settings=settings,
+        signer=IdentitySigner.from_file(settings.mesh_secret_file),
+        metrics=Metrics(),
+        stopped=serve.stop_signal(),
+    )
+    flush_spans = None
+    if settings.otlp_endpoint:
+        flush_spans = tracing.export_spans(settings.otlp_endpoint, service=service, replica=settings.replica)
+    with metrics.exposed(process.metrics, port=settings.metrics_port, is_ready=lambda: process.ready):
+        try:
+            yield process
+        finally:
+            if flush_spans:
+                flush_spans()

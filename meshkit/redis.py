@@ -1,0 +1,33 @@
+"""Connections to Redis or Valkey."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+FAILURES = (RedisError, OSError, TimeoutError)
+"""What a call to Redis raises when Redis cannot be used."""
+
+
+@asynccontextmanager
+async def open_redis(url: str, *, timeout_seconds: float, connections: int = 64) -> AsyncIterator[redis.asyncio.Redis]:
+    """A pooled client, closed at the end. It connects on first use and never retries by itself.
+
+    A call that finds all `connections` in use waits for one, at most `timeout_seconds`.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+    client = redis.asyncio.Redis.from_pool(pool)
+    try:
+        yield client
+    finally:
+        await client.aclose()

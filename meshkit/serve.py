@@ -1,0 +1,71 @@
+"""The life of a gRPC server: starts as NOT_SERVING, serves, and drains when it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", 16 * MAX_MESSAGE_BYTES),
+    # Envoy pings idle connections; the default allows one ping in two hours and then hangs up.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Compressed requests could unfold to any size before they are measured.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+
+log = structlog.get_logger()
+
+
+def new_server(interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> grpc.aio.Server:
+    return grpc.aio.server(interceptors=list(interceptors), options=_OPTIONS)
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set. Called once per process, on its loop."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped
+
+
+async def start(server: grpc.aio.Server, *, port: int, services: Sequence[str]) -> health.aio.HealthServicer:
+    """Starts on 127.0.0.1 with health and reflection for `services`. Raises OSError if the port is busy.
+
+    Health is NOT_SERVING until the server has started. Returns the health service, for `drain`.
+    """
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    for name in ("", *services):
+        await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    try:
+        server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError as error:
+        raise OSError(f"port {port} on 127.0.0.1 is busy") from error
+    await server.start()
+    for name in ("", *services):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", port=port)
+    return servicer
+
+
+async def drain(
+    server: grpc.aio.Server, servicer: health.aio.HealthServicer, *, notice_seconds: float, grace_seconds: float
+) -> None:
+    """Says NOT_SERVING, goes on for `notice_seconds` while Envoy takes the process out of its pool, and gives running
+    calls `grace_seconds` to end."""
+    log.info("draining")
+    await servicer.enter_graceful_shutdown()
+    await asyncio.sleep(notice_seconds)
+    await server.stop(grace_seconds)
+    log.info("stopped")

@@ -1,0 +1,159 @@
+"""Settings: one frozen struct per service, read once from the environment, all faults reported together."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+PREFIX = "SHOAL_"
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class SettingsError(Exception):
+    """Settings cannot be used. `faults` has one sentence for each thing to mend."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every service's settings.
+
+    The field `redis_url` is read from SHOAL_REDIS_URL. A field is annotated with `msgspec.Meta`: its description is the
+    help text, its bounds are checked. A subclass overrides `faults` for what a single field cannot say.
+    """
+
+    def faults(self) -> list[str]:
+        """Names what is wrong with the settings as a whole; empty if nothing is."""
+        return []
+
+
+class ServiceSettings(Settings, frozen=True, kw_only=True):
+    """What every service of the mesh is told."""
+
+    replica: Annotated[str, msgspec.Meta(min_length=1, description="The name of this process, shown to callers.")]
+    port: Annotated[Port, msgspec.Meta(description="The port on 127.0.0.1 where this process serves.")]
+    metrics_port: Annotated[
+        Port, msgspec.Meta(description="The port on 127.0.0.1 for Prometheus (/metrics) and readiness (/ready).")
+    ]
+    mesh_secret_file: Annotated[
+        str, msgspec.Meta(min_length=1, description="File with the secret that signs identities; 32 bytes or more.")
+    ]
+    mesh_address: Annotated[
+        str,
+        msgspec.Meta(description="Host and port of Envoy's inner listener, through which services call each other."),
+    ] = "127.0.0.1:8090"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], msgspec.Meta(description="The least level that is logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        msgspec.Meta(description="Form of the log lines; auto is console on a terminal and json elsewhere."),
+    ] = "auto"
+    otlp_endpoint: Annotated[
+        str,
+        msgspec.Meta(description="Base address for OTLP over HTTP, such as http://127.0.0.1:4318. Empty: no spans."),
+    ] = ""
+    drain_notice_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0, description="On SIGTERM: how long to go on serving while Envoy learns of NOT_SERVING."),
+    ] = 1.5
+    drain_seconds: Annotated[
+        float, msgspec.Meta(ge=0, description="On SIGTERM, after the notice: how long running calls may take to end.")
+    ] = 900.0
+
+    def faults(self) -> list[str]:
+        return file_fault("mesh_secret_file", self.mesh_secret_file)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """One row of the settings table."""
+
+    variable: str
+    type: str
+    default: str
+    help: str
+
+
+def load(kind: type[S], environ: Mapping[str, str]) -> S:
+    """Reads settings of the given kind. Raises SettingsError with every fault; an empty variable counts as unset."""
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(kind):
+        variable = variable_of(field.name)
+        text = environ.get(variable, "")
+        if text:
+            try:
+                values[field.name] = msgspec.convert(text, hints[field.name], strict=False)
+            except msgspec.ValidationError as error:
+                faults.append(f"{variable}: {error}, got {text!r}")
+        elif field.required:
+            faults.append(f"{variable} must be set: {_help(hints[field.name])}")
+    if faults:
+        raise SettingsError(faults)
+    settings = kind(**values)
+    if faults := settings.faults():
+        raise SettingsError(faults)
+    return settings
+
+
+def file_fault(field: str, path: str) -> list[str]:
+    """One fault if the file of a setting cannot be read, else none."""
+    return [] if os.access(path, os.R_OK) else [f"{variable_of(field)}: cannot read the file {path!r}"]
+
+
+def variable_of(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def describe(kind: type[Settings]) -> list[Description]:
+    """The rows of the settings table for one kind, in the order of its fields."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        Description(
+            variable=variable_of(field.name),
+            type=_type_name(hints[field.name]),
+            default="required" if field.required else _default_text(field.default),
+            help=_help(hints[field.name]),
+        )
+        for field in msgspec.structs.fields(kind)
+    ]
+
+
+def unknown_variables(kinds: Iterable[type[Settings]], environ: Mapping[str, str]) -> list[str]:
+    """One sentence for each SHOAL_* variable that no kind of settings has: most likely a slip of the pen."""
+    known = {row.variable for kind in kinds for row in describe(kind)}
+    return [
+        f"{variable} is not a setting of Shoal{_suggestion(variable, known)}"
+        for variable in sorted(environ)
+        if variable.startswith(PREFIX) and variable not in known
+    ]
+
+
+def _suggestion(variable: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(variable, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _default_text(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _type_name(hint: Any) -> str:
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return getattr(base, "__name__", str(base)).removeprefix("typing.")
+
+
+def _help(hint: Any) -> str:
+    notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
+    return next((note.description for note in notes if note.description), "")
