@@ -1,0 +1,1 @@
+"""The agent: runs turns, keeps sessions and preferences."""

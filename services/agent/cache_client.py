@@ -1,0 +1,62 @@
+"""The cache service as a turn sees it: an outage is a miss."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import msgspec
+import structlog
+
+from meshkit import call
+from meshkit.errors import ShoalError
+from services.agent.conversation import AnswerEvent
+from services.agent.ports import CachedAnswer
+from shoal.cache.v1 import cache_pb2
+from shoal.cache.v1.cache_pb2_grpc import CacheServiceAsyncStub, CacheServiceStub
+
+OPEN_SECONDS = 0.5
+STORE_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+class CacheClient:
+    """Answers in the cache service, kept as msgpack events. The channel is closed by whoever opened it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: CacheServiceAsyncStub = CacheServiceStub(channel)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(AnswerEvent)
+
+    async def open(self, key: str) -> CachedAnswer | None:
+        request = cache_pb2.OpenRequest(key=key, policy=cache_pb2.POLICY_RESPONSE)
+        try:
+            response = await self._stub.Open(
+                request, timeout=call.onward_timeout(longest_seconds=OPEN_SECONDS), metadata=call.onward_metadata()
+            )
+            if not response.HasField("hit"):
+                return None
+            events = tuple(self._decoder.decode(event) for event in response.hit.events)
+        except (grpc.aio.AioRpcError, ShoalError, msgspec.MsgspecError) as error:
+            log.warning("cache not used", step="open", error=_short(error))
+            return None
+        return CachedAnswer(events, response.hit.level, response.hit.age_seconds)
+
+    async def store(self, key: str, events: Sequence[AnswerEvent]) -> None:
+        try:
+            await self._stub.Publish(
+                self._steps(key, events),
+                timeout=call.onward_timeout(longest_seconds=STORE_SECONDS),
+                metadata=call.onward_metadata(),
+            )
+        except (grpc.aio.AioRpcError, ShoalError) as error:
+            log.warning("cache not used", step="store", error=_short(error))
+
+    async def _steps(self, key: str, events: Sequence[AnswerEvent]) -> AsyncIterator[cache_pb2.PublishRequest]:
+        yield cache_pb2.PublishRequest(begin=cache_pb2.PublishBegin(key=key, policy=cache_pb2.POLICY_RESPONSE))
+        encoded = [self._encoder.encode(event) for event in events]
+        yield cache_pb2.PublishRequest(append=cache_pb2.PublishAppend(events=encoded))
+        yield cache_pb2.PublishRequest(end=cache_pb2.PublishEnd())
+
+
+def _short(error: Exception) -> str:
+    return error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error)

@@ -1,0 +1,79 @@
+"""The agent process: what it is made of."""
+
+import secrets
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+
+from meshkit import process
+from meshkit.channel import open_channel
+from meshkit.database import database_url, open_engine
+from meshkit.redis import open_redis
+from services.agent.cache_client import CacheClient
+from services.agent.model_catalog import ModelCatalog
+from services.agent.openai_model import OpenAIModel
+from services.agent.pricing import PriceList
+from services.agent.redis_session_store import RedisSessionStore
+from services.agent.servicer import AgentServicer
+from services.agent.settings import AgentSettings, agent_factory
+from services.agent.sql_preference_store import SqlPreferenceStore
+from services.agent.turn import TurnRunner
+from shoal.agent.v1 import agent_pb2, agent_pb2_grpc
+
+SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
+STATE_TIMEOUT_SECONDS = 1.0
+
+
+async def run(settings: AgentSettings) -> None:
+    """Runs one replica until SIGTERM or SIGINT."""
+    async with AsyncExitStack() as stack:
+        this = await stack.enter_async_context(process.start("agent", settings))
+        channel = await stack.enter_async_context(open_channel(settings.mesh_address))
+        redis = await stack.enter_async_context(
+            open_redis(settings.state_redis_url, timeout_seconds=STATE_TIMEOUT_SECONDS)
+        )
+        engine = await stack.enter_async_context(
+            open_engine(database_url(settings.database_url, home=settings.home, owner="agent"))
+        )
+        model = OpenAIModel(
+            await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=settings.model_connections))
+            ),
+            base_url=settings.model_base_url,
+            api_key=_secret(settings.model_api_key_file),
+            silence_seconds=settings.model_timeout_seconds,
+        )
+        names = [name.strip() for name in settings.model_names.split(",") if name.strip()]
+        catalog = ModelCatalog(provider=model, names=names, clock=time.monotonic)
+        sessions = RedisSessionStore(redis)
+        preferences = SqlPreferenceStore(engine)
+        turns = TurnRunner(
+            agent=agent_factory(settings.agent)(model),
+            catalog=catalog,
+            prices=PriceList.parse(settings.model_prices),
+            sessions=sessions,
+            preferences=preferences,
+            cache=CacheClient(channel),
+            system_prompt=settings.system_prompt,
+            mint_id=lambda prefix: f"{prefix}_{secrets.token_urlsafe(18)}",
+            clock=time.time,
+        )
+        servicer = AgentServicer(
+            turns=turns,
+            catalog=catalog,
+            sessions=sessions,
+            preferences=preferences,
+            replica=settings.replica,
+            clock=time.time,
+            task_max_bytes=settings.task_max_bytes,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+        server = this.new_server()
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
+        await this.serve(server, [SERVICE])
+
+
+def _secret(path: str) -> str:
+    return Path(path).read_text().strip() if path else ""

@@ -1,0 +1,112 @@
+"""Language models behind an OpenAI-compatible address, over pooled connections."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+import aiohttp
+import msgspec
+
+from meshkit import tracing
+from meshkit.errors import Reason, ShoalError
+from services.agent.conversation import AnswerEvent
+from services.agent.openai_wire import Chunk, ModelList, StreamReader, chat_body, error_message
+from services.agent.ports import ChatRequest, ModelInfo
+
+_CONNECT_SECONDS = 10.0
+_DATA = b"data:"
+_DONE = b"[DONE]"
+_MAX_ERROR_BYTES = 64 * 1024
+
+
+class OpenAIModel:
+    """Any server that speaks OpenAI's chat completions. The session is closed by whoever opened it."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, base_url: str, api_key: str, silence_seconds: float) -> None:
+        """`silence_seconds` is how long the model may send nothing, before its answer or within it."""
+        self._session = session
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=_CONNECT_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds
+        )
+        self._silence_seconds = silence_seconds
+        self._chunks = msgspec.json.Decoder(Chunk)
+        self._model_lists = msgspec.json.Decoder(ModelList)
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
+        reader = StreamReader()
+        try:
+            async with self._session.post(
+                f"{self._base_url}/chat/completions",
+                data=chat_body(request),
+                headers={"Content-Type": "application/json", **self._headers, **dict(tracing.current_headers())},
+                timeout=self._timeout,
+            ) as response:
+                await _raise_for_status(response)
+                async for line in response.content:
+                    for event in self._events_of(line, reader):
+                        yield event
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise _unreachable() from error
+        except TimeoutError as error:
+            raise self._silent() from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _broken() from error
+        for event in reader.finish():
+            yield event
+
+    async def models(self) -> Sequence[ModelInfo]:
+        timeout = aiohttp.ClientTimeout(total=_CONNECT_SECONDS)
+        try:
+            async with self._session.get(
+                f"{self._base_url}/models", headers=self._headers, timeout=timeout
+            ) as response:
+                await _raise_for_status(response)
+                listed = self._model_lists.decode(await response.read())
+        except (TimeoutError, asyncio.IncompleteReadError, aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
+            raise _unreachable() from error
+        return [ModelInfo(model.id, model.owned_by, int(model.created)) for model in listed.data]
+
+    def _events_of(self, line: bytes, reader: StreamReader) -> Sequence[AnswerEvent]:
+        if not line.startswith(_DATA):
+            return ()
+        payload = line[len(_DATA) :].strip()
+        if payload == _DONE:
+            return ()
+        try:
+            chunk = self._chunks.decode(payload)
+        except msgspec.MsgspecError as error:
+            raise _broken() from error
+        return reader.read(chunk)
+
+    def _silent(self) -> ShoalError:
+        return ShoalError(Reason.MODEL_TIMEOUT, f"The model sent nothing for {self._silence_seconds:g} seconds.")
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    """Turns a refusal into what the caller can do about it; what concerns us alone is said without details."""
+    if response.status < 400:
+        return
+    body = await response.content.read(_MAX_ERROR_BYTES)
+    if response.status in (400, 404, 413, 422):
+        raise ShoalError(Reason.MODEL_REFUSED, f"The model refused the request: {error_message(body)}")
+    if response.status == 429:
+        raise ShoalError(
+            Reason.MODEL_UNAVAILABLE,
+            "The model's provider is at its limit; try again later.",
+            retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
+        )
+    raise _unreachable(f" (it answered {response.status})")
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Whole seconds only: a date would need the provider's clock."""
+    return float(header) if header and header.isdecimal() else None
+
+
+def _unreachable(detail: str = "") -> ShoalError:
+    return ShoalError(Reason.MODEL_UNAVAILABLE, f"The model cannot be used now{detail}; try again later.")
+
+
+def _broken() -> ShoalError:
+    return ShoalError(Reason.MODEL_UNAVAILABLE, "The model broke off or sent something that is no answer; try again.")

@@ -1,0 +1,133 @@
+"""What a turn needs from the outside: small protocols, implemented by the adapters beside this file."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from services.agent.conversation import AnswerEvent, Message, Sampling, Tool
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is asked."""
+
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = ""
+
+
+class ChatModel(Protocol):
+    """Language models behind one address."""
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
+        """Streams the answer; closing the iterator stops the model.
+
+        Raises ShoalError MODEL_UNAVAILABLE, MODEL_TIMEOUT or MODEL_REFUSED, also in the middle of an answer.
+        """
+        ...
+
+    async def models(self) -> Sequence["ModelInfo"]:
+        """What is on offer. Raises ShoalError MODEL_UNAVAILABLE."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model on offer. `created` is Unix time in seconds, 0 if unknown."""
+
+    id: str
+    owned_by: str = ""
+    created: int = 0
+
+
+class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is given to work on."""
+
+    model: str
+    messages: tuple[Message, ...]
+    """The whole prompt: system, history, task."""
+    sampling: Sampling
+    tools: tuple[Tool, ...]
+    """The caller's tools. The agent does not run them; it ends with the calls."""
+    tool_choice: str
+    tenant: str
+    user_id: str
+
+
+class Agent(Protocol):
+    """An agent. SHOAL_AGENT names a factory that is given the ChatModel and returns one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same prompt may be answered differently: it is part of the answer's key."""
+        ...
+
+    def run(self, turn: AgentTurn) -> AsyncGenerator[AnswerEvent, None]:
+        """Streams the answer, ending with Completed; closing the iterator stops the work. Raises ShoalError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as it was loaded. `epoch` changes when it is deleted."""
+
+    epoch: int
+    messages: tuple[Message, ...]
+    expires_in_seconds: float
+
+
+class SessionStore(Protocol):
+    """Conversations by tenant and id. All raise ShoalError STATE_UNAVAILABLE."""
+
+    async def load(self, tenant: str, session_id: str) -> Session:
+        """The session, its life renewed; without messages if there is none."""
+        ...
+
+    async def append(self, tenant: str, session_id: str, *, epoch: int, messages: Sequence[Message]) -> bool:
+        """Adds messages at once, oldest first, unless the session was deleted since it had this epoch."""
+        ...
+
+    async def delete(self, tenant: str, session_id: str) -> bool:
+        """Forgets the session and begins a new epoch. Whether there was anything to forget."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What is kept about a user; version 0 is nothing."""
+
+    values: dict[str, Any]
+    version: int
+
+
+class PreferenceStore(Protocol):
+    """Preferences by tenant and user. All raise ShoalError DATABASE_UNAVAILABLE."""
+
+    async def get(self, tenant: str, user_id: str) -> Preferences: ...
+
+    async def put(self, tenant: str, user_id: str, values: dict[str, Any], *, expected_version: int | None) -> int:
+        """Replaces them and returns the new version. Raises ShoalError PREFERENCES_CONFLICT."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """A stored answer with the level that had it ("l1", "l2") and its age."""
+
+    events: tuple[AnswerEvent, ...]
+    level: str
+    age_seconds: float
+
+
+class AnswerCache(Protocol):
+    """Answers by key. It never fails: an outage is a miss, and what cannot be stored is not."""
+
+    async def open(self, key: str) -> CachedAnswer | None: ...
+
+    async def store(self, key: str, events: Sequence[AnswerEvent]) -> None: ...

@@ -1,0 +1,103 @@
+"""What a caller may ask for in one turn, and the check of it."""
+
+import re
+import unicodedata
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from meshkit.errors import Reason, ShoalError, field_invalid, field_required
+from services.agent.conversation import Message, Role, Sampling, Tool
+
+NEW_SESSION = "new"
+"""As a session id: let the server mint one."""
+MAX_STOPS = 4
+MAX_TOOLS = 128
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class CacheMode(StrEnum):
+    DEFAULT = "default"
+    BYPASS = "bypass"
+
+
+class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn, as asked for. Empty strings stand for what was left out."""
+
+    task: str
+    context: dict[str, Any] = {}
+    session_id: str = ""
+    user_id: str = ""
+    model: str = ""
+    sampling: Sampling = Sampling()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = ""
+    cache_mode: CacheMode = CacheMode.DEFAULT
+    history: tuple[Message, ...] = ()
+
+
+def check(request: TurnRequest, *, task_max_bytes: int) -> None:
+    """Raises ShoalError naming the first field that cannot be served."""
+    _check_task(request, task_max_bytes)
+    check_id("session_id", request.session_id)
+    check_id("user_id", request.user_id)
+    if request.session_id and request.history:
+        raise field_invalid("history", "be empty when session_id is given: the session is the history")
+    _check_sampling(request.sampling)
+    _check_tools(request)
+    _check_history(request.history)
+
+
+def check_id(field: str, value: str) -> None:
+    """Raises ShoalError unless `value` is empty or has the form of a session's or user's id."""
+    if value and not _ID.fullmatch(value):
+        raise field_invalid(field, "be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
+
+
+def _check_task(request: TurnRequest, task_max_bytes: int) -> None:
+    continues_a_tool_call = bool(request.history) and request.history[-1].role is Role.TOOL
+    if not request.task.strip() and not continues_a_tool_call:
+        raise field_required("task")
+    size = len(request.task.encode())
+    if size > task_max_bytes:
+        raise ShoalError(
+            Reason.TASK_TOO_LONG,
+            f"The task has {size:,} bytes; at most {task_max_bytes:,} are taken. Shorten it, or split it into turns.",
+            field="task",
+        )
+    if any(unicodedata.category(character) == "Cs" or character == "\0" for character in request.task):
+        raise field_invalid("task", "be text without NUL characters and unpaired surrogates")
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    if sampling.max_tokens is not None and sampling.max_tokens < 1:
+        raise field_invalid("max_tokens", "be 1 or more")
+    if sampling.temperature is not None and not 0 <= sampling.temperature <= 2:
+        raise field_invalid("temperature", "be between 0 and 2")
+    if sampling.top_p is not None and not 0 < sampling.top_p <= 1:
+        raise field_invalid("top_p", "be above 0 and at most 1")
+    if len(sampling.stop) > MAX_STOPS or not all(sampling.stop):
+        raise field_invalid("stop", f"hold at most {MAX_STOPS} strings, none of them empty")
+
+
+def _check_tools(request: TurnRequest) -> None:
+    names = [tool.name for tool in request.tools]
+    if len(names) > MAX_TOOLS:
+        raise field_invalid("tools", f"hold at most {MAX_TOOLS} tools")
+    if not all(_TOOL_NAME.fullmatch(name) for name in names):
+        raise field_invalid("tools", "have names of 1 to 64 characters of A-Z a-z 0-9 _ -")
+    if len(set(names)) != len(names):
+        raise field_invalid("tools", "have different names")
+    if request.tool_choice and request.tool_choice not in {"auto", "none", "required", *names}:
+        raise field_invalid("tool_choice", "be auto, none, required or the name of one of the tools")
+
+
+def _check_history(history: tuple[Message, ...]) -> None:
+    for message in history:
+        if message.role is Role.TOOL and not message.tool_call_id:
+            raise field_invalid("history", "give the tool_call_id of every tool message")
+        if message.tool_calls and message.role is not Role.ASSISTANT:
+            raise field_invalid("history", "have tool_calls in assistant messages only")

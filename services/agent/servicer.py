@@ -1,0 +1,159 @@
+"""AgentService: validates, calls, translates."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import msgspec
+
+from meshkit import call
+from meshkit.errors import Reason, ShoalError, field_invalid, field_required
+from meshkit.identity import Identity, require_api_key, require_known
+from services.agent import translate
+from services.agent.conversation import AnswerEvent
+from services.agent.heartbeats import with_heartbeats
+from services.agent.model_catalog import ModelCatalog
+from services.agent.ports import PreferenceStore, SessionStore
+from services.agent.request import TurnRequest, check, check_id
+from services.agent.turn import Started, TurnRunner
+from shoal.agent.v1 import agent_pb2 as pb
+from shoal.agent.v1.agent_pb2_grpc import AgentServiceServicer
+
+PREFERENCES_MAX_BYTES = 16 * 1024
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AgentServicer(AgentServiceServicer):
+    """The agent over gRPC."""
+
+    def __init__(
+        self,
+        *,
+        turns: TurnRunner,
+        catalog: ModelCatalog,
+        sessions: SessionStore,
+        preferences: PreferenceStore,
+        replica: str,
+        clock: Callable[[], float],
+        task_max_bytes: int,
+        heartbeat_seconds: float,
+    ) -> None:
+        """`clock` is Unix time in seconds."""
+        self._turns = turns
+        self._catalog = catalog
+        self._sessions = sessions
+        self._preferences = preferences
+        self._replica = replica
+        self._clock = clock
+        self._task_max_bytes = task_max_bytes
+        self._heartbeat_seconds = heartbeat_seconds
+
+    async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
+        turn, caller = self._checked(request), _caller()
+        events: list[AnswerEvent] = []
+        started: Started | None = None
+        async with aclosing(self._turns.run(turn, caller)) as happenings:
+            async for event in happenings:
+                if isinstance(event, Started):
+                    started = event
+                    await context.send_initial_metadata(self._headers(event))
+                else:
+                    events.append(event)
+        if started is None:
+            raise ShoalError(Reason.INTERNAL, "The turn ended before it began.")
+        return translate.execute_response(started, events, replica=self._replica)
+
+    async def ExecuteStream(  # noqa: N802
+        self, request: pb.ExecuteStreamRequest, context: Context
+    ) -> AsyncIterator[pb.ExecuteStreamResponse]:
+        turn, caller = self._checked(request.turn), _caller()
+        sequence = 0
+        async with (
+            aclosing(self._turns.run(turn, caller)) as happenings,
+            aclosing(with_heartbeats(happenings, interval_seconds=self._heartbeat_seconds)) as beating,
+        ):
+            async for event in beating:
+                if event is None:
+                    yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                    continue
+                if isinstance(event, Started):
+                    await context.send_initial_metadata(self._headers(event))
+                sequence += 1
+                yield translate.stream_response(event, sequence=sequence, replica=self._replica)
+
+    async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:  # noqa: N802
+        caller = _caller()
+        _require_id("session_id", request.session_id)
+        session = await self._sessions.load(caller.tenant, request.session_id)
+        if not session.messages:
+            raise ShoalError(
+                Reason.SESSION_NOT_FOUND, f"There is no session {request.session_id!r}.", field="session_id"
+            )
+        return pb.GetSessionResponse(
+            session_id=request.session_id,
+            messages=[translate.message_out(message) for message in session.messages],
+            expires=translate.timestamp(self._clock() + session.expires_in_seconds),
+        )
+
+    async def DeleteSession(  # noqa: N802
+        self, request: pb.DeleteSessionRequest, context: Context
+    ) -> pb.DeleteSessionResponse:
+        caller = _caller()
+        _require_id("session_id", request.session_id)
+        existed = await self._sessions.delete(caller.tenant, request.session_id)
+        return pb.DeleteSessionResponse(existed=existed)
+
+    async def GetPreferences(  # noqa: N802
+        self, request: pb.GetPreferencesRequest, context: Context
+    ) -> pb.GetPreferencesResponse:
+        caller = _caller()
+        require_api_key(caller, "to keep preferences")
+        _require_id("user_id", request.user_id)
+        kept = await self._preferences.get(caller.tenant, request.user_id)
+        return pb.GetPreferencesResponse(preferences=translate.struct(kept.values), version=kept.version)
+
+    async def PutPreferences(  # noqa: N802
+        self, request: pb.PutPreferencesRequest, context: Context
+    ) -> pb.PutPreferencesResponse:
+        caller = _caller()
+        require_api_key(caller, "to keep preferences")
+        _require_id("user_id", request.user_id)
+        values = translate.plain_dict(request.preferences)
+        if len(msgspec.json.encode(values)) > PREFERENCES_MAX_BYTES:
+            raise field_invalid("preferences", f"have at most {PREFERENCES_MAX_BYTES:,} bytes as JSON")
+        expected = request.expected_version if request.HasField("expected_version") else None
+        version = await self._preferences.put(caller.tenant, request.user_id, values, expected_version=expected)
+        return pb.PutPreferencesResponse(version=version)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
+        _caller()
+        models = await self._catalog.models()
+        return pb.ListModelsResponse(
+            models=[
+                pb.Model(id=model.id, owned_by=model.owned_by, created=translate.timestamp(model.created))
+                for model in models
+            ]
+        )
+
+    def _checked(self, request: pb.ExecuteRequest) -> TurnRequest:
+        turn = translate.turn_request(request)
+        check(turn, task_max_bytes=self._task_max_bytes)
+        return turn
+
+    def _headers(self, started: Started) -> tuple[tuple[str, str], ...]:
+        level = f"; level={started.cache_level}" if started.cache_level else ""
+        return (("x-shoal-replica", self._replica), ("x-shoal-cache", f"{started.cache_status}{level}"))
+
+
+def _caller() -> Identity:
+    identity = call.current().identity
+    require_known(identity)
+    return identity
+
+
+def _require_id(field: str, value: str) -> None:
+    if not value:
+        raise field_required(field)
+    check_id(field, value)

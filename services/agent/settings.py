@@ -1,0 +1,88 @@
+"""The agent's settings."""
+
+import importlib
+from collections.abc import Callable
+from typing import Annotated, cast
+
+import msgspec
+
+from meshkit.database import database_url
+from meshkit.settings import ServiceSettings, file_fault, variable_of
+from services.agent.ports import Agent, ChatModel
+from services.agent.pricing import PriceList
+
+Meta = msgspec.Meta
+
+
+class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
+    """What an agent replica is told."""
+
+    home: Annotated[str, Meta(description="Folder for data, such as the SQLite files.")] = ".shoal"
+    state_redis_url: Annotated[
+        str, Meta(description="Redis or Valkey for sessions. It must not evict: maxmemory-policy noeviction.")
+    ] = "redis://127.0.0.1:8152/0"
+    database_url: Annotated[
+        str, Meta(description="SQL database, such as postgresql://user@host/name. Empty: SQLite files in the home.")
+    ] = ""
+    model_base_url: Annotated[
+        str, Meta(description="Base address of an OpenAI-compatible server, such as https://api.openai.com/v1.")
+    ] = "http://127.0.0.1:8161/v1"
+    model_api_key_file: Annotated[
+        str, Meta(description="File with the API key of the model's provider. Empty: no key is sent.")
+    ] = ""
+    model_names: Annotated[
+        str, Meta(description="Comma-separated models on offer, the default first. Empty: all that the provider lists.")
+    ] = ""
+    model_prices: Annotated[
+        str,
+        Meta(description="US dollars per million tokens read and written: model=input/output, comma-separated."),
+    ] = ""
+    model_timeout_seconds: Annotated[
+        float, Meta(gt=0, description="How long a model may be silent, before its answer or within it.")
+    ] = 120.0
+    model_connections: Annotated[
+        int, Meta(ge=1, description="Most connections to the model's server; more calls wait for one.")
+    ] = 512
+    system_prompt: Annotated[
+        str, Meta(description="Instructions to the model for turns that bring none of their own.")
+    ] = "You are a helpful assistant."
+    task_max_bytes: Annotated[
+        int, Meta(ge=1, le=2 * 1024 * 1024, description="Longest task that is taken, in bytes of UTF-8.")
+    ] = 256 * 1024
+    heartbeat_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="A stream in which nothing happens gets a heartbeat this often.")
+    ] = 15.0
+    agent: Annotated[
+        str, Meta(description="The agent's factory as package.module:name; it is given the model's client.")
+    ] = "services.agent.chat_agent:ChatAgent"
+
+    def faults(self) -> list[str]:
+        checks: dict[str, Callable[[], object]] = {
+            "database_url": lambda: database_url(self.database_url, home=self.home, owner="agent"),
+            "model_prices": lambda: PriceList.parse(self.model_prices),
+            "agent": lambda: agent_factory(self.agent),
+        }
+        faults = ServiceSettings.faults(self)
+        for field, check in checks.items():
+            try:
+                check()
+            except ValueError as error:
+                faults.append(f"{variable_of(field)}: {error}")
+        if not self.model_base_url.startswith(("http://", "https://")):
+            faults.append(f"{variable_of('model_base_url')}: must begin with http:// or https://")
+        if self.model_api_key_file:
+            faults += file_fault("model_api_key_file", self.model_api_key_file)
+        return faults
+
+
+def agent_factory(reference: str) -> Callable[[ChatModel], Agent]:
+    """What `package.module:name` names. Raises ValueError that says what is missing."""
+    module_name, _, name = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"cannot import {module_name!r}: {error}") from None
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise ValueError(f"{module_name} has no factory {name!r}; write package.module:name")
+    return cast("Callable[[ChatModel], Agent]", factory)

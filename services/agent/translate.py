@@ -1,0 +1,184 @@
+"""Between the protos and the nouns of the core."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2, timestamp_pb2
+
+from meshkit.errors import field_invalid
+from services.agent.conversation import (
+    AnswerEvent,
+    Completed,
+    Delta,
+    FinishReason,
+    Message,
+    Role,
+    Sampling,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from services.agent.request import CacheMode, TurnRequest
+from services.agent.turn import CacheStatus, Started, TurnEvent
+from shoal.agent.v1 import agent_pb2 as pb
+
+_ROLES = {
+    pb.ROLE_SYSTEM: Role.SYSTEM,
+    pb.ROLE_USER: Role.USER,
+    pb.ROLE_ASSISTANT: Role.ASSISTANT,
+    pb.ROLE_TOOL: Role.TOOL,
+}
+_ROLES_OUT = {role: number for number, role in _ROLES.items()}
+_CACHE_MODES = {
+    pb.CACHE_MODE_UNSPECIFIED: CacheMode.DEFAULT,
+    pb.CACHE_MODE_DEFAULT: CacheMode.DEFAULT,
+    pb.CACHE_MODE_BYPASS: CacheMode.BYPASS,
+}
+_CACHE_STATUSES = {
+    CacheStatus.HIT: pb.CACHE_STATUS_HIT,
+    CacheStatus.MISS: pb.CACHE_STATUS_MISS,
+    CacheStatus.BYPASS: pb.CACHE_STATUS_BYPASS,
+}
+_FINISH_REASONS = {
+    FinishReason.STOP: pb.FINISH_REASON_STOP,
+    FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+    FinishReason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
+    FinishReason.CONTENT_FILTER: pb.FINISH_REASON_CONTENT_FILTER,
+}
+
+
+def turn_request(request: pb.ExecuteRequest) -> TurnRequest:
+    """Raises ShoalError for enum values that this version does not know."""
+    if request.cache.mode not in _CACHE_MODES:
+        raise field_invalid("cache.mode", "be default or bypass")
+    return TurnRequest(
+        task=request.task,
+        context=plain_dict(request.context),
+        session_id=request.session_id,
+        user_id=request.user_id,
+        model=request.model,
+        sampling=_sampling(request.sampling),
+        tools=tuple(Tool(tool.name, tool.description, plain_dict(tool.parameters)) for tool in request.tools),
+        tool_choice=request.tool_choice,
+        cache_mode=_CACHE_MODES[request.cache.mode],
+        history=tuple(_message(message) for message in request.history),
+    )
+
+
+def message_out(message: Message) -> pb.Message:
+    return pb.Message(
+        role=_ROLES_OUT[message.role],
+        content=message.content,
+        tool_calls=[tool_call_out(call) for call in message.tool_calls],
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def started_out(event: Started, *, replica: str) -> pb.Started:
+    return pb.Started(
+        id=event.id,
+        stream_id=event.stream_id,
+        model=event.model,
+        why=event.why,
+        cache=cache_report(event),
+        session_id=event.session_id,
+        replica=replica,
+        created=timestamp(event.created),
+    )
+
+
+def cache_report(event: Started) -> pb.CacheReport:
+    return pb.CacheReport(
+        status=_CACHE_STATUSES[event.cache_status], level=event.cache_level, age_seconds=event.cache_age_seconds
+    )
+
+
+def tool_call_out(call: ToolCall) -> pb.ToolCall:
+    return pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+
+
+def usage_out(usage: Usage) -> pb.Usage:
+    return pb.Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=usage.cost_usd)
+
+
+def stream_response(event: TurnEvent, *, sequence: int, replica: str) -> pb.ExecuteStreamResponse:
+    response = pb.ExecuteStreamResponse(sequence=sequence)
+    match event:
+        case Started():
+            response.started.CopyFrom(started_out(event, replica=replica))
+        case Delta():
+            response.delta.text = event.text
+        case ToolCall():
+            response.tool_call.CopyFrom(tool_call_out(event))
+        case Usage():
+            response.usage.CopyFrom(usage_out(event))
+        case Completed():
+            response.completed.finish_reason = _FINISH_REASONS[event.finish_reason]
+    return response
+
+
+def execute_response(started: Started, events: Sequence[AnswerEvent], *, replica: str) -> pb.ExecuteResponse:
+    """A whole turn in one message."""
+    response = pb.ExecuteResponse(
+        id=started.id,
+        output="".join(event.text for event in events if isinstance(event, Delta)),
+        model=started.model,
+        why=started.why,
+        tool_calls=[tool_call_out(event) for event in events if isinstance(event, ToolCall)],
+        cache=cache_report(started),
+        session_id=started.session_id,
+        replica=replica,
+        created=timestamp(started.created),
+    )
+    for event in events:
+        if isinstance(event, Usage):
+            response.usage.CopyFrom(usage_out(event))
+        elif isinstance(event, Completed):
+            response.finish_reason = _FINISH_REASONS[event.finish_reason]
+    return response
+
+
+def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    moment = timestamp_pb2.Timestamp()
+    moment.FromNanoseconds(int(seconds * 1_000_000_000))
+    return moment
+
+
+def plain_dict(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as JSON-like Python. Its numbers are all floats; whole ones become ints again, as they were sent."""
+    plain: dict[str, Any] = _whole_numbers(json_format.MessageToDict(struct))
+    return plain
+
+
+def struct(values: dict[str, Any]) -> struct_pb2.Struct:
+    message = struct_pb2.Struct()
+    message.update(values)
+    return message
+
+
+def _whole_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _message(message: pb.Message) -> Message:
+    if message.role not in _ROLES:
+        raise field_invalid("history", "give the role of every message")
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    return Message(_ROLES[message.role], message.content, calls, message.tool_call_id)
+
+
+def _sampling(sampling: pb.SamplingParameters) -> Sampling:
+    def given(field: str, cast: Callable[[Any], Any]) -> Any:
+        return cast(getattr(sampling, field)) if sampling.HasField(field) else None  # type: ignore[arg-type]
+
+    return Sampling(
+        max_tokens=given("max_tokens", int),
+        temperature=given("temperature", float),
+        top_p=given("top_p", float),
+        stop=tuple(sampling.stop),
+        seed=given("seed", int),
+    )
