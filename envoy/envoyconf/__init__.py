@@ -1,0 +1,1 @@
+"""Envoy's bootstrap configuration, rendered from one table of ports and pools."""

@@ -1,0 +1,117 @@
+"""The errors that Envoy makes itself, in the shapes of the API: our JSON, OpenAI's JSON, a sentence for gRPC."""
+
+from dataclasses import dataclass
+
+from envoyconf.extension import EnvoyObject, extension
+
+IS_GRPC = "('content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc'))"
+IS_OPENAI = "request.path.startsWith('/v1/')"
+
+
+@dataclass(frozen=True)
+class EnvoyError:
+    """One kind of error: when it applies (an expression of Envoy's) and what the client is told."""
+
+    when: str
+    code: str
+    reason: str
+    openai_type: str
+    message: str
+
+
+ERRORS = (
+    EnvoyError(
+        "response.code == 429",
+        "RESOURCE_EXHAUSTED",
+        "RATE_LIMITED",
+        "rate_limit_error",
+        "Too many requests from this address. Wait a second, then try again.",
+    ),
+    EnvoyError(
+        "response.code == 408 || response.code == 504",
+        "DEADLINE_EXCEEDED",
+        "DEADLINE_EXCEEDED",
+        "server_error",
+        "The request took too long and was ended.",
+    ),
+    EnvoyError(
+        "response.code == 413 || response.code == 431",
+        "INVALID_ARGUMENT",
+        "REQUEST_TOO_LARGE",
+        "invalid_request_error",
+        "The request is too large: its headers may have 32 KiB in sum.",
+    ),
+    EnvoyError(
+        "response.code_details == 'rate_limiter_error'",
+        "UNAVAILABLE",
+        "LIMITER_UNAVAILABLE",
+        "server_error",
+        "The limits cannot be checked at the moment, so nothing was done. Try again shortly.",
+    ),
+    EnvoyError(
+        "response.code == 502 || response.code == 503",
+        "UNAVAILABLE",
+        "SERVICE_UNAVAILABLE",
+        "server_error",
+        "The service cannot be reached at the moment. Try again shortly.",
+    ),
+    EnvoyError(
+        "response.code == 500",
+        "INTERNAL",
+        "INTERNAL",
+        "server_error",
+        "Something went wrong on our side. The logs say more, under the request id.",
+    ),
+    EnvoyError(
+        "response.code >= 400",
+        "INVALID_ARGUMENT",
+        "MALFORMED_REQUEST",
+        "invalid_request_error",
+        "The request is malformed: its path or its headers are not valid.",
+    ),
+)
+
+
+def local_replies() -> EnvoyObject:
+    """The first mapper that matches decides. What the limiter or a route refuses has its own body already."""
+    complete = {"filter": _matching("response.code_details in ['request_rate_limited', 'direct_response']")}
+    bodies = [mapper for error in ERRORS for mapper in (as_grpc(error), as_openai(error), as_rest(error))]
+    return {"mappers": [complete, *bodies]}
+
+
+def as_grpc(error: EnvoyError) -> EnvoyObject:
+    """The sentence alone, which Envoy then sends as grpc-message."""
+    return {
+        "filter": _matching(f"({error.when}) && {IS_GRPC}"),
+        "body_format_override": {"text_format_source": {"inline_string": error.message}},
+    }
+
+
+def as_openai(error: EnvoyError) -> EnvoyObject:
+    """The shape that clients of OpenAI's API read."""
+    body = {"message": error.message, "type": error.openai_type, "param": None, "code": error.reason.lower()}
+    return {
+        "filter": _matching(f"({error.when}) && {IS_OPENAI}"),
+        "body_format_override": {"json_format": {"error": body}},
+    }
+
+
+def as_rest(error: EnvoyError) -> EnvoyObject:
+    """The shape of our own REST API. The request id is null if the request was too broken to be given one."""
+    body = {
+        "error": error.message,
+        "code": error.code,
+        "reason": error.reason,
+        "field": "",
+        "request_id": "%STREAM_ID%",
+    }
+    return {"filter": _matching(error.when), "body_format_override": {"json_format": body}}
+
+
+def _matching(expression: str) -> EnvoyObject:
+    cel = extension(
+        "envoy.access_loggers.extension_filters.cel",
+        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression=expression,
+    )
+    return {"extension_filter": cel}

@@ -1,0 +1,177 @@
+"""The one table of the mesh: who listens on which port of 127.0.0.1, and how Envoy asks for its health."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+from urllib.parse import urlsplit
+
+LOOPBACK = "127.0.0.1"
+METRICS_OFFSET = 1000  # a process shows its metrics this far above its port, unless placed elsewhere
+RLS_SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
+
+
+class Protocol(StrEnum):
+    """What a pool speaks."""
+
+    GRPC = "grpc"
+    HTTP1 = "http1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Identical processes behind Envoy, one port each."""
+
+    name: str
+    protocol: Protocol
+    health: str
+    """What Envoy's health check asks for: the full name of a gRPC service, or an HTTP path."""
+    ports: tuple[int, ...]
+    metrics_ports: tuple[int, ...] = ()
+    """Where the processes show their Prometheus metrics, in the order of `ports`."""
+
+    def __post_init__(self) -> None:
+        if not self.ports:
+            raise ValueError(f"The pool {self.name} needs at least one port.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvoyPorts:
+    """Where Envoy listens: plain and TLS for the world, the inner listener for our services, admin for operators."""
+
+    front: int = 8080
+    tls: int = 8443
+    inner: int = 8090
+    admin: int = 9901
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackingPorts:
+    """Servers that our services call without Envoy."""
+
+    valkey_limits: int = 8151
+    valkey_state: int = 8152
+    valkey_cache: int = 8153
+    model: int = 8161
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """The front door's certificate chain and key, PEM files that Envoy reads at start."""
+
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloodGuard:
+    """Requests that one address (IPv4, or IPv6 /64) may make before anybody is asked about limits."""
+
+    per_second: int = 1000
+    burst: int = 2000
+
+
+def _unmoved(port: int) -> int:
+    return port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """The whole mesh on one machine. Vary it with the arguments of `default` and with `dataclasses.replace`.
+
+    Raises ValueError when two users share a port, or when an option makes no sense.
+    """
+
+    envoy: EnvoyPorts
+    backing: BackingPorts
+    ratelimit: Pool
+    ratelimit_rls: Pool
+    cache: Pool
+    agent: Pool
+    gateway: Pool
+    flood_guard: FloodGuard = FloodGuard()
+    trusted_hops: int = 0
+    """Proxies of ours in front of Envoy whose X-Forwarded-For is believed."""
+    tls: TlsFiles | None = None
+    otlp_endpoint: str | None = None
+    """The http://host:port of an OTLP/HTTP collector; None: no tracing."""
+
+    @classmethod
+    def default(cls, *, agent_replicas: int = 3, gateways: int = 1, place: Callable[[int], int] = _unmoved) -> Self:
+        """The usual mesh. `place` is given each default port once and says which port to use instead."""
+        grpc, http = Protocol.GRPC, Protocol.HTTP1
+        agents, gateway_row = _row("agent", 8121, agent_replicas, 20), _row("gateway", 8141, gateways, 10)
+        return cls(
+            envoy=EnvoyPorts(**_placed(EnvoyPorts(), place)),
+            backing=BackingPorts(**_placed(BackingPorts(), place)),
+            ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", [8101], place),
+            ratelimit_rls=Pool(name="ratelimit-rls", protocol=grpc, health=RLS_SERVICE, ports=(place(8102),)),
+            cache=_pool("cache", grpc, "shoal.cache.v1.CacheService", [8111], place),
+            agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, place),
+            gateway=_pool("gateway", http, "/health", gateway_row, place),
+        )
+
+    def __post_init__(self) -> None:
+        self._check_ports()
+        if self.trusted_hops < 0:
+            raise ValueError(f"trusted_hops counts proxies, so it is 0 or more, not {self.trusted_hops}.")
+        if self.otlp_endpoint is not None:
+            otlp_address(self.otlp_endpoint)
+
+    def pools(self) -> tuple[Pool, ...]:
+        """The pools behind Envoy, in the order in which they depend on each other."""
+        return (self.ratelimit, self.ratelimit_rls, self.cache, self.agent, self.gateway)
+
+    def named_ports(self) -> Iterator[tuple[str, int]]:
+        """Every port in use with the name of its user, for messages about busy ports."""
+        for name, port in vars(self.backing).items():
+            yield name.replace("_", " "), port
+        for pool in self.pools():
+            for replica, port in enumerate(pool.ports, start=1):
+                yield f"{pool.name} {replica}", port
+            for replica, port in enumerate(pool.metrics_ports, start=1):
+                yield f"{pool.name} {replica} metrics", port
+        for name, port in vars(self.envoy).items():
+            if name != "tls" or self.tls is not None:
+                yield f"envoy {name}", port
+
+    def _check_ports(self) -> None:
+        users = list(self.named_ports())
+        count = Counter(port for _, port in users)
+        for name, port in users:
+            if not 0 < port < 65536:
+                raise ValueError(f"{port} of {name} is not a port: choose one from 1 to 65535.")
+            if count[port] > 1:
+                sharing = ", ".join(other for other, its in users if its == port)
+                raise ValueError(f"Port {port} is given to several: {sharing}. Choose different ones.")
+
+
+def otlp_address(endpoint: str) -> tuple[str, int]:
+    """Host and port of an OTLP endpoint. Raises ValueError unless it reads http://host:port."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http" or not parts.hostname or parts.port is None or parts.path not in ("", "/"):
+        raise ValueError(
+            f"The OTLP endpoint must read http://host:port, for example http://127.0.0.1:4318, not {endpoint}."
+        )
+    return parts.hostname, parts.port
+
+
+def _placed(defaults: EnvoyPorts | BackingPorts, place: Callable[[int], int]) -> dict[str, int]:
+    return {name: place(port) for name, port in vars(defaults).items()}
+
+
+def _pool(name: str, protocol: Protocol, health: str, ports: Iterable[int], place: Callable[[int], int]) -> Pool:
+    return Pool(
+        name=name,
+        protocol=protocol,
+        health=health,
+        ports=tuple(place(port) for port in ports),
+        metrics_ports=tuple(place(port + METRICS_OFFSET) for port in ports),
+    )
+
+
+def _row(name: str, first: int, count: int, most: int) -> range:
+    if not 1 <= count <= most:
+        raise ValueError(f"The table has room for 1 to {most} of {name}, not {count}.")
+    return range(first, first + count)

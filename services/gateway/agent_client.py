@@ -1,0 +1,97 @@
+"""The agent as the gateway sees it: calls through the inner listener, errors as ShoalError."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from meshkit import call, status
+from shoal.agent.v1 import agent_pb2 as pb
+from shoal.agent.v1.agent_pb2_grpc import AgentServiceAsyncStub, AgentServiceStub
+
+R = TypeVar("R")
+
+_PASSED_ON = ("x-shoal-replica", "x-shoal-cache")
+_HEALTH_SECONDS = 1.0
+
+
+class AgentClient:
+    """Calls agents on behalf of the current call. The channel is closed by whoever opened it. All raise ShoalError."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: AgentServiceAsyncStub = AgentServiceStub(channel)
+        self._health: health_pb2_grpc.HealthStub = health_pb2_grpc.HealthStub(channel)
+
+    async def execute(self, request: pb.ExecuteRequest) -> tuple[pb.ExecuteResponse, dict[str, str]]:
+        """The completed turn, and the headers that say who served it."""
+        running = self._stub.Execute(request, timeout=call.onward_timeout(), metadata=call.onward_metadata())
+        try:
+            response = await running
+            return response, _headers(await running.initial_metadata())
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from error
+
+    async def stream(
+        self, request: pb.ExecuteRequest
+    ) -> tuple[AsyncGenerator[pb.ExecuteStreamResponse, None], dict[str, str]]:
+        """The events of a turn that has begun, and its headers. Closing the generator stops the turn."""
+        running = self._stub.ExecuteStream(
+            pb.ExecuteStreamRequest(turn=request), timeout=call.onward_timeout(), metadata=call.onward_metadata()
+        )
+        try:
+            first = await running.read()
+            headers = _headers(await running.initial_metadata())
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from error
+        except BaseException:
+            running.cancel()
+            raise
+        return _events(running, first), headers
+
+    async def get_session(self, session_id: str) -> pb.GetSessionResponse:
+        return await _called(self._stub.GetSession, pb.GetSessionRequest(session_id=session_id))
+
+    async def delete_session(self, session_id: str) -> pb.DeleteSessionResponse:
+        return await _called(self._stub.DeleteSession, pb.DeleteSessionRequest(session_id=session_id))
+
+    async def get_preferences(self, user_id: str) -> pb.GetPreferencesResponse:
+        return await _called(self._stub.GetPreferences, pb.GetPreferencesRequest(user_id=user_id))
+
+    async def put_preferences(self, request: pb.PutPreferencesRequest) -> pb.PutPreferencesResponse:
+        return await _called(self._stub.PutPreferences, request)
+
+    async def list_models(self) -> pb.ListModelsResponse:
+        return await _called(self._stub.ListModels, pb.ListModelsRequest())
+
+    async def is_serving(self) -> bool:
+        """Whether an agent can be reached that takes calls."""
+        service = pb.DESCRIPTOR.services_by_name["AgentService"].full_name
+        try:
+            answer = await self._health.Check(health_pb2.HealthCheckRequest(service=service), timeout=_HEALTH_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _called(method: Callable[..., Awaitable[R]], request: Any) -> R:
+    try:
+        return await method(request, timeout=call.onward_timeout(), metadata=call.onward_metadata())
+    except grpc.aio.AioRpcError as error:
+        raise status.from_rpc_error(error) from error
+
+
+async def _events(running: Any, first: Any) -> AsyncGenerator[pb.ExecuteStreamResponse, None]:
+    try:
+        event = first
+        while event is not grpc.aio.EOF:
+            yield event
+            event = await running.read()
+    except grpc.aio.AioRpcError as error:
+        raise status.from_rpc_error(error) from error
+    finally:
+        running.cancel()
+
+
+def _headers(metadata: Any) -> dict[str, str]:
+    return {key: str(value) for key, value in metadata or () if key in _PASSED_ON}

@@ -1,0 +1,39 @@
+"""The gateway as an ASGI application."""
+
+from collections.abc import Callable
+
+from starlette.routing import Router
+
+from meshkit.identity import IdentitySigner
+from meshkit.metrics import Metrics
+from services.gateway.agent_client import AgentClient
+from services.gateway.description_routes import DescriptionRoutes
+from services.gateway.entry import Entry
+from services.gateway.health_routes import HealthRoutes
+from services.gateway.openai_routes import OpenAIRoutes
+from services.gateway.settings import GatewaySettings
+from services.gateway.task_routes import TaskRoutes
+
+
+def create_app(
+    *,
+    agent: AgentClient,
+    signer: IdentitySigner,
+    metrics: Metrics,
+    settings: GatewaySettings,
+    is_draining: Callable[[], bool],
+) -> Entry:
+    """The whole application, ready to be served."""
+    routes = [
+        *TaskRoutes(agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
+        *OpenAIRoutes(agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
+        *HealthRoutes(agent=agent, is_draining=is_draining).routes(),
+        *DescriptionRoutes().routes(),
+    ]
+    return Entry(
+        Router(routes, redirect_slashes=False),
+        signer=signer,
+        metrics=metrics,
+        replica=settings.replica,
+        timeout_seconds=settings.request_timeout_seconds,
+    )

@@ -1,0 +1,65 @@
+"""JSON bodies: read with word of the field that is wrong, and written."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from meshkit.errors import Reason, ShoalError
+
+T = TypeVar("T")
+
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]+)`")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>[^`]+)`")
+
+
+async def read_json(request: Request, kind: type[T], *, max_bytes: int) -> T:
+    """The body as `kind`. Raises ShoalError naming the field at fault, or "body" if it is no JSON at all."""
+    content = await _read(request, max_bytes)
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ShoalError(Reason.MALFORMED_REQUEST, f"The body is no valid JSON: {error}.", field="body") from None
+    except RecursionError:
+        raise ShoalError(Reason.MALFORMED_REQUEST, "The body is nested too deeply.", field="body") from None
+
+
+def invalid(error: msgspec.ValidationError) -> ShoalError:
+    """What a validation error means to the caller."""
+    text = str(error)
+    located = _PATH.search(text)
+    path = located["path"] if located else ""
+    what = _PATH.sub("", text)
+    if missing := _MISSING.match(what):
+        field = _joined(path, missing["name"])
+        return ShoalError(Reason.FIELD_REQUIRED, f"The field '{field}' is required.", field=field)
+    if unknown := _UNKNOWN.match(what):
+        field = _joined(path, unknown["name"])
+        return ShoalError(Reason.FIELD_UNKNOWN, f"There is no field '{field}'; remove it.", field=field)
+    return ShoalError(Reason.FIELD_INVALID, f"The field '{path or 'body'}': {what}.", field=path or "body")
+
+
+def json_response(content: Any, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(content), status_code=status_code, media_type="application/json", headers=headers
+    )
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > max_bytes:
+            raise ShoalError(
+                Reason.REQUEST_TOO_LARGE, f"The body is larger than {max_bytes:,} bytes; send less.", field="body"
+            )
+    return bytes(content)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

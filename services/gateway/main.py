@@ -1,0 +1,68 @@
+"""The gateway process: what it is made of."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import structlog
+import uvicorn
+
+from meshkit import process
+from meshkit.channel import open_channel
+from services.gateway.agent_client import AgentClient
+from services.gateway.app import create_app
+from services.gateway.settings import GatewaySettings
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than Envoy keeps an idle connection (30 s), so that no request meets a closing one."""
+
+log = structlog.get_logger()
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Runs one gateway until SIGTERM or SIGINT. Raises OSError if the port is busy."""
+    async with AsyncExitStack() as stack:
+        this = await stack.enter_async_context(process.start("gateway", settings))
+        channel = await stack.enter_async_context(open_channel(settings.mesh_address))
+        app = create_app(
+            agent=AgentClient(channel),
+            signer=this.signer,
+            metrics=this.metrics,
+            settings=settings,
+            is_draining=this.stopped.is_set,
+        )
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", settings.port), backlog=2048))
+        server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        this.ready = True
+        log.info("serving", port=settings.port)
+        await this.stopped.wait()
+        this.ready = False
+        log.info("draining")
+        await asyncio.sleep(settings.drain_notice_seconds)
+        server.should_exit = True
+        await serving
+        log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,84 @@
+"""Errors as HTTP: the only place where they are rendered for users of REST."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+from starlette.responses import Response
+
+from meshkit.errors import Code, Reason, ShoalError
+from services.gateway.shapes import Problem
+
+HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
+    {
+        Code.INVALID_ARGUMENT: 400,
+        Code.NOT_FOUND: 404,
+        Code.ABORTED: 409,
+        Code.UNAUTHENTICATED: 401,
+        Code.PERMISSION_DENIED: 403,
+        Code.RESOURCE_EXHAUSTED: 429,
+        Code.FAILED_PRECONDITION: 409,
+        Code.UNIMPLEMENTED: 501,
+        Code.UNAVAILABLE: 503,
+        Code.DEADLINE_EXCEEDED: 504,
+        Code.INTERNAL: 500,
+    }
+)
+_HTTP_ONLY = {Reason.METHOD_NOT_ALLOWED: 405, Reason.REQUEST_TOO_LARGE: 413}
+"""HTTP has a finer word for these than gRPC."""
+
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+OPENAI_PREFIX = "/v1/"
+
+
+def response(error: ShoalError, *, path: str, request_id: str) -> Response:
+    """The error in the shape of the API that `path` belongs to."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    return Response(
+        body(error, path=path, request_id=request_id),
+        status_code=http_status(error),
+        media_type="application/json",
+        headers=headers,
+    )
+
+
+def http_status(error: ShoalError) -> int:
+    return _HTTP_ONLY.get(error.reason) or HTTP_STATUS[error.code]
+
+
+def body(error: ShoalError, *, path: str, request_id: str) -> bytes:
+    """The error object, also as it stands in a stream that fails half-way."""
+    if path.startswith(OPENAI_PREFIX):
+        return msgspec.json.encode({"error": _openai_error(error)})
+    return msgspec.json.encode(
+        Problem(
+            error=error.message,
+            code=error.code,
+            reason=error.reason,
+            field=error.field,
+            request_id=request_id,
+            retry_after_seconds=msgspec.UNSET if error.retry_after_seconds is None else error.retry_after_seconds,
+        )
+    )
+
+
+def _openai_error(error: ShoalError) -> dict[str, str | None]:
+    return {
+        "message": error.message,
+        "type": _OPENAI_TYPES.get(http_status(error), "server_error"),
+        "param": error.field or None,
+        "code": error.reason.lower(),
+    }

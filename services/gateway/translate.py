@@ -1,0 +1,167 @@
+"""Between Shoal's own JSON and the agent's proto."""
+
+from typing import Any, Literal, cast
+
+from google.protobuf import json_format, struct_pb2
+
+from meshkit.errors import field_invalid
+from services.gateway.shapes import (
+    CacheReportShape,
+    MessageShape,
+    TaskAnswer,
+    TaskBody,
+    ToolCallShape,
+    UsageShape,
+)
+from shoal.agent.v1 import agent_pb2 as pb
+
+_CACHE_MODES = {"default": pb.CACHE_MODE_DEFAULT, "bypass": pb.CACHE_MODE_BYPASS}
+_EXACT_INTEGERS = 2**53
+_DEEPEST = 64
+"""Levels of nesting in an object; protobuf itself stops at 100 messages, two for a level here."""
+
+
+def execute_request(body: TaskBody) -> pb.ExecuteRequest:
+    """Raises ShoalError for what JSON can say and the proto cannot."""
+    return pb.ExecuteRequest(
+        task=text("task", body.task),
+        context=struct("context", body.context),
+        session_id=text("session_id", body.session_id or ""),
+        user_id=text("user_id", body.user_id or ""),
+        model=text("model", body.model or ""),
+        sampling=pb.SamplingParameters(
+            max_tokens=body.max_tokens,
+            temperature=body.temperature,
+            top_p=body.top_p,
+            stop=[text("stop", stop) for stop in body.stop],
+            seed=body.seed,
+        ),
+        tools=[
+            pb.Tool(
+                name=text("tools", tool.name),
+                description=text("tools", tool.description),
+                parameters=struct("tools", tool.parameters),
+            )
+            for tool in body.tools
+        ],
+        tool_choice=text("tool_choice", body.tool_choice or ""),
+        cache=pb.CacheControl(mode=_CACHE_MODES[body.cache.mode]),
+    )
+
+
+def text(field: str, value: str) -> str:
+    """The value itself. Raises ShoalError for text that is no Unicode (unpaired surrogates)."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise field_invalid(field, "be Unicode text, without unpaired surrogates") from None
+    return value
+
+
+def struct(field: str, values: dict[str, Any]) -> struct_pb2.Struct:
+    """A JSON object as a Struct. Raises ShoalError for numbers that would lose digits, and for deep nesting."""
+    _check(field, values, _DEEPEST)
+    message = struct_pb2.Struct()
+    message.update(values)
+    return message
+
+
+def task_answer(response: pb.ExecuteResponse) -> TaskAnswer:
+    return TaskAnswer(
+        id=response.id,
+        output=response.output,
+        finish_reason=finish_reason(response.finish_reason),
+        model=response.model,
+        why=response.why,
+        tool_calls=[tool_call(call) for call in response.tool_calls],
+        cache=cache_report(response.cache),
+        usage=usage(response.usage),
+        session_id=response.session_id or None,
+        replica=response.replica,
+        created=response.created.ToNanoseconds() / 1e9,
+    )
+
+
+def event_data(event: pb.ExecuteStreamResponse) -> dict[str, Any]:
+    """The data of one event of a stream. Heartbeats have none."""
+    kind = event.WhichOneof("event")
+    match kind:
+        case "started":
+            started = event.started
+            return {
+                "type": kind,
+                "id": started.id,
+                "stream_id": started.stream_id,
+                "model": started.model,
+                "why": started.why,
+                "cache": cache_report(started.cache),
+                "session_id": started.session_id or None,
+                "replica": started.replica,
+                "created": started.created.ToNanoseconds() / 1e9,
+            }
+        case "delta":
+            return {"type": kind, "text": event.delta.text}
+        case "tool_call":
+            call = event.tool_call
+            return {"type": kind, "id": call.id, "name": call.name, "arguments": call.arguments}
+        case "usage":
+            return {
+                "type": kind,
+                "input_tokens": event.usage.input_tokens,
+                "output_tokens": event.usage.output_tokens,
+                "cost_usd": event.usage.cost_usd,
+            }
+        case _:
+            return {"type": "completed", "finish_reason": finish_reason(event.completed.finish_reason)}
+
+
+def message(message: pb.Message) -> MessageShape:
+    role = cast("Literal['system', 'user', 'assistant', 'tool']", _name(pb.Role.Name(message.role), "ROLE_"))
+    return MessageShape(role, message.content, [tool_call(call) for call in message.tool_calls], message.tool_call_id)
+
+
+def tool_call(call: pb.ToolCall) -> ToolCallShape:
+    return ToolCallShape(call.id, call.name, call.arguments)
+
+
+def usage(usage: pb.Usage) -> UsageShape:
+    return UsageShape(usage.input_tokens, usage.output_tokens, usage.cost_usd)
+
+
+def cache_report(report: pb.CacheReport) -> CacheReportShape:
+    status = cast("Literal['hit', 'miss', 'bypass']", _name(pb.CacheStatus.Name(report.status), "CACHE_STATUS_"))
+    is_hit = report.status == pb.CACHE_STATUS_HIT
+    return CacheReportShape(status, report.level or None, report.age_seconds if is_hit else None)
+
+
+def finish_reason(reason: pb.FinishReason.ValueType) -> Literal["stop", "length", "tool_calls", "content_filter"]:
+    return cast(
+        "Literal['stop', 'length', 'tool_calls', 'content_filter']",
+        _name(pb.FinishReason.Name(reason), "FINISH_REASON_"),
+    )
+
+
+def plain_dict(values: struct_pb2.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = json_format.MessageToDict(values)
+    return plain
+
+
+def _check(field: str, value: Any, levels_left: int) -> None:
+    if levels_left == 0:
+        raise field_invalid(field, f"be nested at most {_DEEPEST} levels deep")
+    if isinstance(value, str):
+        text(field, value)
+    elif isinstance(value, int) and abs(value) > _EXACT_INTEGERS:
+        raise field_invalid(field, "hold no integers beyond 2^53, which would lose digits; send them as strings")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            text(field, name)
+            _check(field, item, levels_left - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(field, item, levels_left - 1)
+
+
+def _name(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()

@@ -1,0 +1,85 @@
+"""The table of ports and pools: its defaults, its variations, and what it refuses."""
+
+from dataclasses import replace
+
+import pytest
+
+from envoyconf.topology import BackingPorts, EnvoyPorts, Pool, Protocol, Topology
+
+
+def test_the_default_table_is_the_documented_one() -> None:
+    ports = dict(Topology.default().named_ports())
+    assert ports == {
+        "valkey limits": 8151,
+        "valkey state": 8152,
+        "valkey cache": 8153,
+        "model": 8161,
+        "ratelimit 1": 8101,
+        "ratelimit 1 metrics": 9101,
+        "ratelimit-rls 1": 8102,
+        "cache 1": 8111,
+        "cache 1 metrics": 9111,
+        "agent 1": 8121,
+        "agent 2": 8122,
+        "agent 3": 8123,
+        "agent 1 metrics": 9121,
+        "agent 2 metrics": 9122,
+        "agent 3 metrics": 9123,
+        "gateway 1": 8141,
+        "gateway 1 metrics": 9141,
+        "envoy front": 8080,
+        "envoy inner": 8090,
+        "envoy admin": 9901,
+    }
+
+
+def test_the_largest_mesh_has_room_for_every_port() -> None:
+    topology = Topology.default(agent_replicas=20, gateways=10)
+    assert topology.agent.ports == tuple(range(8121, 8141))
+    assert topology.gateway.ports == tuple(range(8141, 8151))
+
+
+@pytest.mark.parametrize("replicas", [0, 21])
+def test_more_replicas_than_there_is_room_for_are_refused(replicas: int) -> None:
+    with pytest.raises(ValueError, match="room for 1 to 20 of agent"):
+        Topology.default(agent_replicas=replicas)
+
+
+def test_every_port_can_be_placed_elsewhere() -> None:
+    usual, moved = Topology.default(), Topology.default(place=lambda port: port + 20_000)
+    assert dict(moved.named_ports()) == {name: port + 20_000 for name, port in usual.named_ports()}
+    assert moved.envoy.tls == usual.envoy.tls + 20_000
+
+
+def test_two_users_of_one_port_are_named() -> None:
+    with pytest.raises(ValueError, match="Port 8121 is given to several: agent 1, envoy front"):
+        replace(Topology.default(), envoy=EnvoyPorts(front=8121))
+
+
+def test_the_tls_port_is_free_for_others_without_tls() -> None:
+    topology = replace(Topology.default(), backing=BackingPorts(model=EnvoyPorts().tls))
+    assert topology.backing.model == EnvoyPorts().tls
+
+
+@pytest.mark.parametrize("port", [0, 65536])
+def test_a_number_that_is_no_port_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match="not a port"):
+        replace(Topology.default(), envoy=EnvoyPorts(front=port))
+
+
+def test_an_empty_pool_is_refused() -> None:
+    with pytest.raises(ValueError, match="The pool agent needs"):
+        Pool(name="agent", protocol=Protocol.GRPC, health="shoal.agent.v1.AgentService", ports=())
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:4318", "https://host:4318", "http://host", "http://host:4318/v1/traces"]
+)
+def test_an_otlp_endpoint_in_another_form_is_refused(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="must read http://host:port"):
+        replace(Topology.default(), otlp_endpoint=endpoint)
+
+
+def test_fewer_than_no_proxies_are_refused() -> None:
+    with pytest.raises(ValueError, match="trusted_hops"):
+        replace(Topology.default(), trusted_hops=-1)
