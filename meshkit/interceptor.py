@@ -1,5 +1,8 @@
 """What happens around every RPC of the mesh: identity, request id, trace, deadline, errors, metrics, one log line."""
 
+# The published types of grpc are generic where the classes are not.
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -11,7 +11,7 @@ from meshkit.errors import ShoalError
 from services.agent.conversation import AnswerEvent
 from services.agent.ports import CachedAnswer
 from shoal.cache.v1 import cache_pb2
-from shoal.cache.v1.cache_pb2_grpc import CacheServiceAsyncStub, CacheServiceStub
+from shoal.cache.v1.cache_pb2_grpc import CacheServiceStub
 
 OPEN_SECONDS = 0.5
 STORE_SECONDS = 2.0
@@ -23,7 +23,7 @@ class CacheClient:
     """Answers in the cache service, kept as msgpack events. The channel is closed by whoever opened it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub: CacheServiceAsyncStub = CacheServiceStub(channel)
+        self._stub = CacheServiceStub(channel)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(AnswerEvent)
 

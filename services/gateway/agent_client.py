@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from meshkit import call, status
 from shoal.agent.v1 import agent_pb2 as pb
-from shoal.agent.v1.agent_pb2_grpc import AgentServiceAsyncStub, AgentServiceStub
+from shoal.agent.v1.agent_pb2_grpc import AgentServiceStub
 
 R = TypeVar("R")
 
@@ -20,7 +20,7 @@ class AgentClient:
     """Calls agents on behalf of the current call. The channel is closed by whoever opened it. All raise ShoalError."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub: AgentServiceAsyncStub = AgentServiceStub(channel)
+        self._stub = AgentServiceStub(channel)
         self._health: health_pb2_grpc.HealthStub = health_pb2_grpc.HealthStub(channel)
 
     async def execute(self, request: pb.ExecuteRequest) -> tuple[pb.ExecuteResponse, dict[str, str]]:

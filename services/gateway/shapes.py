@@ -50,9 +50,9 @@ class PreferencesBody(Body, frozen=True, kw_only=True):
     """A user's preferences, whole."""
 
     preferences: dict[str, Any]
-    expected_version: Annotated[
-        int | None, Meta(ge=0, description="Only if the kept version is this one; 0 if there shall be none.")
-    ] = None
+    expected_version: (
+        Annotated[int, Meta(ge=0, description="Only if the kept version is this one; 0 if there shall be none.")] | None
+    ) = None
 
 
 class ToolCallShape(msgspec.Struct, frozen=True):

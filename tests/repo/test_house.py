@@ -1,0 +1,123 @@
+"""The rules of the house, as far as a program can check them."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("services", "meshkit", "launcher", "load", "envoy/envoyconf")
+SERVICES = ("agent", "cache", "gateway", "ratelimit")
+
+ADAPTERS = {
+    "agent": {
+        "main", "servicer", "translate", "cache_client", "openai_model", "redis_session_store", "sql_preference_store",
+        "settings",
+    },
+    "cache": {"main", "servicer", "redis_level", "level_metrics", "settings"},
+    "ratelimit": {
+        "main", "servicer", "envoy_servicer", "envoy_request", "envoy_reply", "redis_bucket_store", "sql_key_store",
+        "metrics", "outage", "settings",
+    },
+}  # fmt: skip
+"""What may touch the outside. Every other module of these services is core."""
+
+FORBIDDEN_IN_CORE = {"grpc", "redis", "sqlalchemy", "aiohttp", "shoal", "os", "time", "socket", "prometheus_client"}
+
+LONGEST_FUNCTION = 60
+LONGEST_FILE = 350
+
+
+def sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_know_each_other_only_by_their_protos(service: str) -> None:
+    others = tuple(f"services.{name}" for name in SERVICES if name != service)
+    offences = [
+        f"{named(path)} imports {name}"
+        for path in sources(f"services/{service}")
+        for name in imports(path)
+        if name.startswith(others)
+    ]
+    assert not offences
+
+
+def test_what_services_share_imports_no_service() -> None:
+    offences = [
+        f"{named(path)} imports {name}"
+        for path in sources("meshkit")
+        for name in imports(path)
+        if name.startswith(("services", "launcher"))
+    ]
+    assert not offences
+
+
+@pytest.mark.parametrize("service", ADAPTERS)
+def test_the_core_of_a_service_is_pure(service: str) -> None:
+    core = [path for path in sources(f"services/{service}") if path.parent.name == service]
+    core = [path for path in core if path.stem not in ADAPTERS[service]]
+    assert core
+    offences = [
+        f"{named(path)} imports {name}"
+        for path in core
+        for name in imports(path)
+        if name.partition(".")[0] in FORBIDDEN_IN_CORE
+    ]
+    assert not offences
+
+
+def test_the_environment_is_read_by_the_command_line_alone() -> None:
+    offences = [
+        named(path)
+        for path in sources(*OURS)
+        if re.search(r"\bos\.(environ|getenv)\b", path.read_text()) and named(path) != "launcher/cli.py"
+    ]
+    assert not offences
+
+
+def test_there_are_no_drawers() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc"}
+    assert not [named(path) for path in sources(*OURS, "tests") if drawers & {path.stem, path.parent.name}]
+
+
+def test_functions_fit_on_a_screen_and_files_have_one_topic() -> None:
+    offences = []
+    for path in sources(*OURS):
+        text = path.read_text()
+        if (lines := text.count("\n")) > LONGEST_FILE:
+            offences.append(f"{named(path)} has {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                length = node.end_lineno - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    offences.append(f"{named(path)}: {node.name} has {length} lines")
+    assert not offences
+
+
+def test_every_module_says_what_it_is_about() -> None:
+    modules = [path for path in sources(*OURS, "tests") if path.read_text().strip()]
+    assert not [named(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def test_tests_replace_nothing_of_ours() -> None:
+    replacing = re.compile(r"\b(monkeypatch\.setattr|mock\.patch|MagicMock|AsyncMock)\b")
+    here = Path(__file__)
+    assert not [named(path) for path in sources("tests") if path != here and replacing.search(path.read_text())]
