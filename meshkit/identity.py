@@ -1,11 +1,10 @@
 """The signed identity: who the caller is, said by the limiter once and verified by every service.
 
 The header `x-shoal-identity` is `<payload>.<tag>`, both base64url without padding: the payload is a JSON array of the
-fields below, the tag its HMAC-SHA256 under the mesh secret.
+fields below, the tag is the HMAC-SHA256 of the payload's text under the mesh secret.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ class Authentication(StrEnum):
     ANONYMOUS = "anonymous"
     UNKNOWN_KEY = "unknown_key"
     SEVERAL_KEYS = "several_keys"
+    MISSING_KEY = "missing_key"
     OPERATOR = "operator"
 
 
@@ -63,8 +63,8 @@ class IdentitySigner:
         return cls(Path(path).read_bytes().strip())
 
     def sign(self, identity: Identity) -> str:
-        payload = msgspec.json.encode(identity)
-        return f"{_encoded(payload)}.{_encoded(self._tag(payload))}"
+        payload = _encoded(msgspec.json.encode(identity))
+        return f"{payload}.{self._tag(payload)}"
 
     def verify(self, headers: Sequence[str], now: float) -> Identity:
         """The identity in the header's values; `now` is Unix time in seconds.
@@ -73,30 +73,32 @@ class IdentitySigner:
         """
         if len(headers) != 1:
             raise _invalid(f"The call carries {len(headers)} signed identities instead of one; call the front door.")
-        payload_text, _, tag_text = headers[0].partition(".")
-        try:
-            payload, tag = _decoded(payload_text), _decoded(tag_text)
-        except (binascii.Error, ValueError):
-            raise _invalid("The signed identity cannot be read; call the front door.") from None
-        if not hmac.compare_digest(tag, self._tag(payload)):
+        payload, _, tag = headers[0].partition(".")
+        if not hmac.compare_digest(tag.encode(), self._tag(payload).encode()):
             raise _invalid("The signed identity was not signed by this mesh; call the front door.")
-        identity = self._decoder.decode(payload)
+        try:
+            identity = self._decoder.decode(_decoded(payload))
+        except msgspec.DecodeError:
+            # Signed by another version of Shoal, in the middle of a deploy.
+            raise _invalid("The signed identity cannot be read; call again.") from None
         if identity.expires <= now:
             raise _invalid("The signed identity has expired; call again.")
         return identity
 
-    def _tag(self, payload: bytes) -> bytes:
-        return hmac.digest(self._secret, payload, hashlib.sha256)
+    def _tag(self, payload: str) -> str:
+        return _encoded(hmac.digest(self._secret, payload.encode(), hashlib.sha256))
 
 
 def require_known(identity: Identity) -> None:
-    """Raises ShoalError if the caller named a key that is not good, or several."""
+    """Raises ShoalError if the caller named a key that is not good, several, or none where one is needed."""
     if identity.authentication is Authentication.UNKNOWN_KEY:
         raise ShoalError(
             Reason.API_KEY_INVALID, "The API key is unknown or revoked; check it, or ask the operator for a new one."
         )
     if identity.authentication is Authentication.SEVERAL_KEYS:
         raise ShoalError(Reason.API_KEY_AMBIGUOUS, "The request carries two different API keys; send one.")
+    if identity.authentication is Authentication.MISSING_KEY:
+        raise ShoalError(Reason.API_KEY_REQUIRED, "An API key is needed; send it as X-API-Key.")
 
 
 def require_api_key(identity: Identity, purpose: str) -> None:
@@ -119,4 +121,4 @@ def _encoded(data: bytes) -> str:
 
 
 def _decoded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,139 @@
+"""The limiter's answer to Envoy: headers for both sides, and a refusal in the shape that the client reads."""
+
+import base64
+import math
+from typing import Any
+
+import msgspec
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct, Value
+
+from meshkit import status
+from meshkit.errors import Reason, ShoalError
+from meshkit.identity import HEADER as IDENTITY_HEADER
+from meshkit.identity import Authentication
+from services.ratelimit.bucket import MICROS_PER_SECOND, Holding
+from services.ratelimit.envoy_request import Question, Surface
+from services.ratelimit.limiter import Verdict
+from services.ratelimit.tiers import Tier
+from shoal.external.rls_pb2 import HeaderValue, RateLimitResponse
+
+Headers = dict[str, str]
+
+SERVED = frozenset({Authentication.API_KEY, Authentication.ANONYMOUS})
+"""The callers whose requests are answered; the services behind refuse the others with 401."""
+
+
+def allowance(question: Question, verdict: Verdict, signed_identity: str) -> RateLimitResponse:
+    """The request may go on, under the name that it was given."""
+    (holding,) = verdict.decision.holdings
+    return RateLimitResponse(
+        overall_code=RateLimitResponse.OK,
+        statuses=_statuses(question, RateLimitResponse.OK, holding),
+        response_headers_to_add=_header_values(budget_headers(verdict.caller.tier, holding)),
+        request_headers_to_add=_header_values({IDENTITY_HEADER: signed_identity}),
+    )
+
+
+def refusal(question: Question, verdict: Verdict) -> RateLimitResponse:
+    """The request ends here, with a body of ours that Envoy passes on."""
+    (holding,) = verdict.decision.holdings
+    error = rate_limited(verdict)
+    headers = budget_headers(verdict.caller.tier, holding) | retry_headers(verdict.decision.retry_after_micros)
+    return RateLimitResponse(
+        overall_code=RateLimitResponse.OVER_LIMIT,
+        statuses=_statuses(question, RateLimitResponse.OVER_LIMIT, holding),
+        response_headers_to_add=_header_values(headers | _shape_headers(question.surface, error)),
+        raw_body=_body(question, error),
+        dynamic_metadata=Struct(fields={"reply": Value(string_value="limiter")}),
+    )
+
+
+def rate_limited(verdict: Verdict) -> ShoalError:
+    """What the client is told when its bucket, or what its address may get wrong, is spent."""
+    seconds = verdict.decision.retry_after_micros / MICROS_PER_SECOND
+    again = f"Try again in {_plain(math.ceil(seconds * 1000) / 1000)} s."
+    tier = verdict.caller.tier
+    if verdict.caller.authentication in SERVED:
+        size = f"{_plain(tier.limit.rate_per_second)} per second, {tier.limit.capacity} at once"
+        message = f"The limit of the tier '{tier.name}' is reached: {size}. {again}"
+    else:
+        message = f"This address sent too many requests without one good API key. Check the key. {again}"
+    return ShoalError(Reason.RATE_LIMITED, message, retry_after_seconds=seconds)
+
+
+def budget_headers(tier: Tier, holding: Holding) -> Headers:
+    """What the client may still spend: the fields of draft-ietf-httpapi-ratelimit-headers, and the older ones.
+
+    Times are whole seconds, rounded up, until the bucket is full.
+    """
+    capacity, remaining = holding.limit.capacity, holding.remaining
+    window = _seconds_up(holding.limit.micros_to_gain(holding.limit.full))
+    full_in = _seconds_up(holding.full_in_micros)
+    return {
+        "ratelimit-policy": f'"{tier.name}";q={capacity};w={window}',
+        "ratelimit": f'"{tier.name}";r={remaining};t={full_in}',
+        "x-ratelimit-limit": str(capacity),
+        "x-ratelimit-remaining": str(remaining),
+        "x-ratelimit-reset": str(full_in),
+    }
+
+
+def retry_headers(retry_after_micros: int) -> Headers:
+    """When the same request would pass, for HTTP in whole seconds and for gRPC in milliseconds, both rounded up."""
+    return {
+        "retry-after": str(max(1, _seconds_up(retry_after_micros))),
+        status.PUSHBACK_HEADER: str(-(-retry_after_micros // 1000)),
+    }
+
+
+def _shape_headers(surface: Surface, error: ShoalError) -> Headers:
+    if surface is not Surface.GRPC:
+        return {"content-type": "application/json"}
+    details = base64.b64encode(status.to_status(error).SerializeToString()).rstrip(b"=")
+    return {"grpc-status-details-bin": details.decode()}
+
+
+def _body(question: Question, error: ShoalError) -> bytes:
+    match question.surface:
+        case Surface.GRPC:
+            return error.message.encode()
+        case Surface.REST:
+            return msgspec.json.encode(_rest_error(question.request_id, error))
+        case Surface.OPENAI:
+            shape = {"message": error.message, "type": "rate_limit_error", "param": None, "code": "rate_limited"}
+            return msgspec.json.encode({"error": shape})
+
+
+def _rest_error(request_id: str, error: ShoalError) -> dict[str, Any]:
+    return {
+        "error": error.message,
+        "code": error.code,
+        "reason": error.reason,
+        "field": error.field,
+        "request_id": request_id,
+        "retry_after_seconds": error.retry_after_seconds,
+    }
+
+
+def _statuses(
+    question: Question, code: RateLimitResponse.Code.ValueType, holding: Holding
+) -> list[RateLimitResponse.DescriptorStatus]:
+    """One bucket pays for all descriptors, so all have its status."""
+    full_in = Duration()
+    full_in.FromMicroseconds(holding.full_in_micros)
+    one = RateLimitResponse.DescriptorStatus(code=code, limit_remaining=holding.remaining, duration_until_reset=full_in)
+    return [one] * question.descriptors
+
+
+def _header_values(headers: Headers) -> list[HeaderValue]:
+    return [HeaderValue(key=key, value=value) for key, value in headers.items()]
+
+
+def _seconds_up(micros: int) -> int:
+    return -(-micros // MICROS_PER_SECOND)
+
+
+def _plain(number: float) -> str:
+    """At most three decimals, and none that say nothing."""
+    return f"{number:.3f}".rstrip("0").rstrip(".")

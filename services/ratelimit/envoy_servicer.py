@@ -1,0 +1,71 @@
+"""Envoy's rate limit service: one question for each request at the front door."""
+
+import time
+from typing import Any
+
+import grpc
+import structlog
+
+from meshkit import status
+from meshkit.errors import ShoalError
+from meshkit.identity import LIFETIME_SECONDS, Identity, IdentitySigner
+from services.ratelimit import envoy_reply, envoy_request
+from services.ratelimit.envoy_request import Question
+from services.ratelimit.limiter import Caller, Limiter, Verdict
+from services.ratelimit.metrics import LimiterMetrics
+from shoal.external import rls_pb2_grpc
+from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
+
+SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
+
+log = structlog.get_logger()
+
+
+class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
+    """Answers OK with a signed identity, or OVER_LIMIT. A failure is a gRPC error, on which Envoy refuses.
+
+    The method bears the name of its RPC.
+    """
+
+    def __init__(self, *, limiter: Limiter, signer: IdentitySigner, metrics: LimiterMetrics) -> None:
+        self._limiter = limiter
+        self._signer = signer
+        self._decisions = metrics.decisions
+
+    async def ShouldRateLimit(  # noqa: N802
+        self, request: RateLimitRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> RateLimitResponse:
+        try:
+            question = envoy_request.parse(request)
+            verdict = await self._limiter.admit(question.asker, time.monotonic())
+        except ShoalError as error:
+            self._decisions.labels("", error.reason.lower()).inc()
+            await context.abort(status.status_code(error.code), error.message)
+        self._record(question, verdict)
+        if not verdict.decision.allowed:
+            return envoy_reply.refusal(question, verdict)
+        return envoy_reply.allowance(question, verdict, self._signed(verdict.caller))
+
+    def _signed(self, caller: Caller) -> str:
+        return self._signer.sign(
+            Identity(
+                tenant=caller.tenant,
+                tier=caller.tier.name,
+                key_id=caller.key_id,
+                authentication=caller.authentication,
+                expires=time.time() + LIFETIME_SECONDS,
+            )
+        )
+
+    def _record(self, question: Question, verdict: Verdict) -> None:
+        tier, result = verdict.caller.tier.name, outcome(verdict)
+        self._decisions.labels(tier, result).inc()
+        log.info("decision", request_id=question.request_id, outcome=result, tier=tier, tenant=verdict.caller.tenant)
+
+
+def outcome(verdict: Verdict) -> str:
+    """One word for logs and metrics: over_limit, allowed, or what is wrong with the key."""
+    if not verdict.decision.allowed:
+        return "over_limit"
+    authentication = verdict.caller.authentication
+    return "allowed" if authentication in envoy_reply.SERVED else authentication.value

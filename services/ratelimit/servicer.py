@@ -1,0 +1,140 @@
+"""The limiter's own service: tokens for callers inside the mesh, keys for the operator."""
+
+import re
+import secrets
+import time
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from meshkit import call
+from meshkit.errors import Reason, ShoalError, field_invalid, field_required
+from meshkit.identity import require_known, require_operator
+from services.ratelimit import keys
+from services.ratelimit.bucket import Decision
+from services.ratelimit.key_directory import KeyDirectory
+from services.ratelimit.keys import ApiKey, KeyStore
+from services.ratelimit.limiter import ANONYMOUS_TENANT, Limiter
+from services.ratelimit.tiers import Tier, Tiers
+from shoal.ratelimit.v1 import ratelimit_pb2 as pb
+from shoal.ratelimit.v1 import ratelimit_pb2_grpc
+
+SERVICE = "shoal.ratelimit.v1.RateLimitService"
+NAME_MAX_CHARACTERS = 100
+
+_TENANT = re.compile(r"[a-z][a-z0-9-]{0,63}")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
+    """Methods bear the names of their RPCs. Refusals are ShoalErrors, which the interceptor answers with."""
+
+    def __init__(self, *, limiter: Limiter, key_store: KeyStore, directory: KeyDirectory, tiers: Tiers) -> None:
+        self._limiter = limiter
+        self._key_store = key_store
+        self._directory = directory
+        self._tiers = tiers
+
+    async def Take(self, request: pb.TakeRequest, context: Context) -> pb.TakeResponse:  # noqa: N802
+        identity = call.current().identity
+        require_known(identity)
+        tier, decision = await self._limiter.take(identity, request.cost)
+        return pb.TakeResponse(
+            allowed=decision.allowed,
+            bucket=_bucket(tier, decision),
+            retry_after=None if decision.allowed else _duration(decision.retry_after_micros),
+        )
+
+    async def Peek(self, request: pb.PeekRequest, context: Context) -> pb.PeekResponse:  # noqa: N802
+        identity = call.current().identity
+        require_known(identity)
+        tier, decision = await self._limiter.peek(identity)
+        return pb.PeekResponse(bucket=_bucket(tier, decision))
+
+    async def CreateApiKey(  # noqa: N802
+        self, request: pb.CreateApiKeyRequest, context: Context
+    ) -> pb.CreateApiKeyResponse:
+        require_operator(call.current().identity)
+        _check_tenant(request.tenant)
+        self._check_tier(request.tier)
+        _check_name(request.name)
+        secret = keys.new_secret(secrets.token_bytes(keys.ENTROPY_BYTES))
+        key = keys.describe(secret, tenant=request.tenant, tier=request.tier, name=request.name, now=time.time())
+        await self._key_store.add(key)
+        return pb.CreateApiKeyResponse(api_key=_api_key(key), secret=secret)
+
+    async def ListApiKeys(  # noqa: N802
+        self, request: pb.ListApiKeysRequest, context: Context
+    ) -> pb.ListApiKeysResponse:
+        require_operator(call.current().identity)
+        found = await self._key_store.list_keys(tenant=request.tenant, include_revoked=request.include_revoked)
+        return pb.ListApiKeysResponse(api_keys=[_api_key(key) for key in found])
+
+    async def RevokeApiKey(  # noqa: N802
+        self, request: pb.RevokeApiKeyRequest, context: Context
+    ) -> pb.RevokeApiKeyResponse:
+        require_operator(call.current().identity)
+        if not request.id:
+            raise field_required("id")
+        key = await self._key_store.revoke(request.id, time.time())
+        if key is None:
+            raise ShoalError(Reason.API_KEY_NOT_FOUND, "There is no API key with that id; list them.", field="id")
+        self._directory.forget(key.hash)
+        return pb.RevokeApiKeyResponse(api_key=_api_key(key))
+
+    def _check_tier(self, tier: str) -> None:
+        if not tier:
+            raise field_required("tier")
+        if tier not in self._tiers:
+            raise field_invalid("tier", f"be one of {', '.join(self._tiers)}")
+
+
+def _check_tenant(tenant: str) -> None:
+    if not tenant:
+        raise field_required("tenant")
+    if not _TENANT.fullmatch(tenant):
+        raise field_invalid("tenant", "be 1 to 64 of a-z 0-9 -, beginning with a letter")
+    if tenant.startswith(ANONYMOUS_TENANT):
+        raise field_invalid("tenant", f"not begin with '{ANONYMOUS_TENANT}', which callers without a key have")
+
+
+def _check_name(name: str) -> None:
+    if len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
+        raise field_invalid("name", f"be at most {NAME_MAX_CHARACTERS} printable characters")
+
+
+def _bucket(tier: Tier, decision: Decision) -> pb.Bucket:
+    (holding,) = decision.holdings
+    return pb.Bucket(
+        tier=tier.name,
+        rate_per_second=tier.limit.rate_per_second,
+        capacity=tier.limit.capacity,
+        remaining=holding.remaining,
+        full_in=_duration(holding.full_in_micros),
+    )
+
+
+def _api_key(key: ApiKey) -> pb.ApiKey:
+    return pb.ApiKey(
+        id=key.id,
+        tenant=key.tenant,
+        tier=key.tier,
+        name=key.name,
+        created=_timestamp(key.created),
+        revoked=None if key.revoked is None else _timestamp(key.revoked),
+    )
+
+
+def _duration(micros: int) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(micros)
+    return duration
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromMicroseconds(round(seconds * 1_000_000))
+    return timestamp

@@ -1,0 +1,128 @@
+"""Answers to Envoy."""
+
+import base64
+
+import msgspec
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from meshkit.identity import Authentication
+from services.ratelimit.bucket import Decision, Limit, holding
+from services.ratelimit.envoy_reply import allowance, refusal
+from services.ratelimit.envoy_request import Question, Surface
+from services.ratelimit.limiter import Asker, Caller, Verdict
+from services.ratelimit.tiers import Tier
+from shoal.external.rls_pb2 import HeaderValue, RateLimitResponse
+
+BASIC = Tier("basic", Limit(10, 55))
+NANOS_OF_A_TOKEN = 10**9
+
+
+def question(surface: Surface = Surface.REST, *, descriptors: int = 1) -> Question:
+    return Question(Asker("203.0.113.7/32", frozenset()), surface, "r-1", descriptors)
+
+
+def verdict(
+    *, grains: int, retry_after_micros: int = 0, authentication: Authentication = Authentication.API_KEY
+) -> Verdict:
+    caller = Caller("acme", BASIC, "key_1", authentication, "bucket:{key_1}")
+    decision = Decision(retry_after_micros == 0, retry_after_micros, (holding(BASIC.limit, grains),))
+    return Verdict(caller, decision)
+
+
+DENIED = verdict(grains=0, retry_after_micros=730_000)
+
+
+def as_dict(headers: list[HeaderValue]) -> dict[str, str]:
+    assert len({header.key for header in headers}) == len(headers)
+    return {header.key: header.value for header in headers}
+
+
+def headers_of(response: RateLimitResponse) -> dict[str, str]:
+    return as_dict(list(response.response_headers_to_add))
+
+
+def test_an_allowance_carries_the_identity_upstream_and_the_budget_to_the_client() -> None:
+    response = allowance(question(), verdict(grains=40 * NANOS_OF_A_TOKEN), "signed")
+    assert response.overall_code == RateLimitResponse.OK
+    assert as_dict(list(response.request_headers_to_add)) == {"x-shoal-identity": "signed"}
+    assert headers_of(response) == {
+        "ratelimit-policy": '"basic";q=55;w=6',
+        "ratelimit": '"basic";r=40;t=2',
+        "x-ratelimit-limit": "55",
+        "x-ratelimit-remaining": "40",
+        "x-ratelimit-reset": "2",
+    }
+
+
+@pytest.mark.parametrize("descriptors", [1, 2])
+def test_every_descriptor_has_its_status(descriptors: int) -> None:
+    allowed = allowance(question(descriptors=descriptors), verdict(grains=40 * NANOS_OF_A_TOKEN), "signed")
+    denied = refusal(question(descriptors=descriptors), DENIED)
+    assert [status.code for status in allowed.statuses] == [RateLimitResponse.OK] * descriptors
+    assert [status.code for status in denied.statuses] == [RateLimitResponse.OVER_LIMIT] * descriptors
+    assert allowed.statuses[0].limit_remaining == 40
+    assert allowed.statuses[0].duration_until_reset.ToMicroseconds() == 1_500_000
+
+
+def test_a_refusal_names_no_identity_and_is_marked_as_ours() -> None:
+    response = refusal(question(), DENIED)
+    assert response.overall_code == RateLimitResponse.OVER_LIMIT
+    assert not response.request_headers_to_add
+    assert response.dynamic_metadata["reply"] == "limiter"
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    headers = headers_of(refusal(question(), DENIED))
+    assert headers["retry-after"] == "1"
+    assert headers["grpc-retry-pushback-ms"] == "730"
+    assert headers["ratelimit"] == '"basic";r=0;t=6'
+    long = headers_of(refusal(question(), verdict(grains=0, retry_after_micros=2_000_001)))
+    assert long["retry-after"] == "3"
+    assert long["grpc-retry-pushback-ms"] == "2001"
+
+
+def test_rest_is_refused_in_our_shape() -> None:
+    response = refusal(question(Surface.REST), DENIED)
+    assert headers_of(response)["content-type"] == "application/json"
+    assert "grpc-status-details-bin" not in headers_of(response)
+    assert msgspec.json.decode(response.raw_body) == {
+        "error": "The limit of the tier 'basic' is reached: 10 per second, 55 at once. Try again in 0.73 s.",
+        "code": "RESOURCE_EXHAUSTED",
+        "reason": "RATE_LIMITED",
+        "field": "",
+        "request_id": "r-1",
+        "retry_after_seconds": 0.73,
+    }
+
+
+def test_openai_clients_are_refused_in_their_shape() -> None:
+    response = refusal(question(Surface.OPENAI), DENIED)
+    assert headers_of(response)["content-type"] == "application/json"
+    error = msgspec.json.decode(response.raw_body)["error"]
+    assert error.pop("message").startswith("The limit of the tier 'basic' is reached")
+    assert error == {"type": "rate_limit_error", "param": None, "code": "rate_limited"}
+
+
+def test_grpc_clients_are_refused_with_details_that_agree_with_the_message() -> None:
+    response = refusal(question(Surface.GRPC), DENIED)
+    headers = headers_of(response)
+    encoded = headers["grpc-status-details-bin"]
+    assert "content-type" not in headers
+    assert "=" not in encoded
+    status = status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+    assert status.code == 8
+    assert status.message == response.raw_body.decode()
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert status.details[0].Unpack(info)
+    assert status.details[1].Unpack(retry)
+    assert info.reason == "ERROR_REASON_RATE_LIMITED"
+    assert retry.retry_delay.ToMilliseconds() == 730
+
+
+def test_who_guesses_keys_is_told_about_keys_and_not_about_a_tier() -> None:
+    guess = verdict(grains=0, retry_after_micros=1, authentication=Authentication.UNKNOWN_KEY)
+    body = msgspec.json.decode(refusal(question(), guess).raw_body)
+    assert body["error"] == (
+        "This address sent too many requests without one good API key. Check the key. Try again in 0.001 s."
+    )

@@ -1,0 +1,72 @@
+"""Reading Envoy's questions."""
+
+import pytest
+from google.protobuf.wrappers_pb2 import UInt64Value
+
+from meshkit.errors import Reason, ShoalError
+from services.ratelimit.envoy_request import Surface, parse
+from services.ratelimit.limiter import Asker
+from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest
+
+
+def descriptor(**entries: str) -> RateLimitDescriptor:
+    return RateLimitDescriptor(
+        entries=[RateLimitDescriptor.Entry(key=key, value=value) for key, value in entries.items()]
+    )
+
+
+MAIN = descriptor(masked_remote_address="203.0.113.7/32", surface="rest", request_id="r-1")
+
+
+def test_a_question_is_read() -> None:
+    full = descriptor(
+        masked_remote_address="2001:db8::/64",
+        surface="openai",
+        request_id="r-1",
+        x_api_key="a",
+        authorization="Bearer b",
+    )
+    question = parse(RateLimitRequest(domain="shoal", descriptors=[full]))
+    assert question.asker == Asker("2001:db8::/64", frozenset({"a", "b"}))
+    assert question.surface is Surface.OPENAI
+    assert question.request_id == "r-1"
+    assert question.descriptors == 1
+
+
+def test_a_request_without_credentials_carries_no_key() -> None:
+    assert parse(RateLimitRequest(domain="shoal", descriptors=[MAIN])).asker == Asker("203.0.113.7/32", frozenset())
+
+
+def test_the_mark_for_several_values_is_seen() -> None:
+    question = parse(RateLimitRequest(domain="shoal", descriptors=[MAIN, descriptor(credentials="several")]))
+    assert question.asker.several_values
+    assert question.descriptors == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (RateLimitRequest(domain="other", descriptors=[MAIN]), "domain"),
+        (RateLimitRequest(domain="shoal", descriptors=[MAIN], hits_addend=2), "hits_addend"),
+        (RateLimitRequest(domain="shoal"), "descriptors"),
+        (RateLimitRequest(domain="shoal", descriptors=[descriptor(surface="rest")]), "descriptors"),
+        (RateLimitRequest(domain="shoal", descriptors=[descriptor(masked_remote_address="a")]), "descriptors"),
+        (
+            RateLimitRequest(
+                domain="shoal", descriptors=[RateLimitDescriptor(entries=MAIN.entries, is_negative_hits=True)]
+            ),
+            "descriptors",
+        ),
+        (
+            RateLimitRequest(
+                domain="shoal",
+                descriptors=[RateLimitDescriptor(entries=MAIN.entries, hits_addend=UInt64Value(value=0))],
+            ),
+            "descriptors",
+        ),
+    ],
+)
+def test_what_our_envoy_never_sends_is_refused(request_: RateLimitRequest, field: str) -> None:
+    with pytest.raises(ShoalError) as refused:
+        parse(request_)
+    assert (refused.value.reason, refused.value.field) == (Reason.FIELD_INVALID, field)
