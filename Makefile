@@ -25,6 +25,9 @@ lint: $(VENV)/.installed-dev ## Formatting, lint, types, protos, stubs
 proto: $(VENV)/.installed-dev ## Generate the stubs in gen/ from protos/
 	$(BIN)/python protos/stubs.py --write
 
+bench: $(VENV)/.installed ## Measure start, memory, first delta and recovery of the default mesh
+	$(BIN)/python -m load.footprint
+
 lock: $(VENV)/.installed-dev ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --upgrade --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-annotate -c requirements.lock --upgrade --quiet -o requirements-dev.lock
@@ -46,4 +49,4 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run test lint proto lock clean
+.PHONY: help run test lint proto bench lock clean
