@@ -1,12 +1,13 @@
 """Envoy's rate limit service: one question for each request at the front door."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import grpc
 import structlog
 
-from meshkit import status
+from meshkit import status, tracing
 from meshkit.errors import ShoalError
 from meshkit.identity import LIFETIME_SECONDS, Identity, IdentitySigner
 from services.ratelimit import envoy_reply, envoy_request
@@ -18,6 +19,8 @@ from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 
+Context = grpc.aio.ServicerContext[Any, Any]
+
 log = structlog.get_logger()
 
 
@@ -27,14 +30,28 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
     The method bears the name of its RPC.
     """
 
-    def __init__(self, *, limiter: Limiter, signer: IdentitySigner, metrics: LimiterMetrics) -> None:
+    def __init__(
+        self, *, limiter: Limiter, signer: IdentitySigner, metrics: LimiterMetrics, exports_spans: bool
+    ) -> None:
+        """Without `exports_spans` no trace is continued: Envoy passes it on by itself."""
         self._limiter = limiter
+        self._exports_spans = exports_spans
         self._signer = signer
         self._decisions = metrics.decisions
 
     async def ShouldRateLimit(  # noqa: N802
-        self, request: RateLimitRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: RateLimitRequest, context: Context
     ) -> RateLimitResponse:
+        with self._span(context):
+            return await self._answer(request, context)
+
+    def _span(self, context: Context) -> AbstractContextManager[None]:
+        if not self._exports_spans:
+            return nullcontext()
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        return tracing.server_span("ShouldRateLimit", headers)
+
+    async def _answer(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
         try:
             question = envoy_request.parse(request)
             verdict = await self._limiter.admit(question.asker, time.monotonic())

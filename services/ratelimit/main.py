@@ -42,7 +42,9 @@ async def run(settings: RatelimitSettings) -> None:
             tiers=tiers,
             require_api_key=settings.require_api_key,
         )
-        for_envoy = EnvoyServicer(limiter=limiter, signer=mine.signer, metrics=metrics)
+        for_envoy = EnvoyServicer(
+            limiter=limiter, signer=mine.signer, metrics=metrics, exports_spans=bool(settings.otlp_endpoint)
+        )
         await stack.enter_async_context(serving_envoy(mine, for_envoy, port=settings.envoy_port))
         server = mine.new_server()
         for_mesh = RateLimitServicer(limiter=limiter, key_store=key_store, directory=directory, tiers=tiers)

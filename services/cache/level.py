@@ -1,0 +1,43 @@
+"""The port of a level: a place that keeps entries, near or far."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from services.cache.entry import Entry
+
+
+class LevelName(StrEnum):
+    """The levels, as callers see them."""
+
+    L1 = "l1"
+    L2 = "l2"
+
+
+class LevelUnavailableError(Exception):
+    """A level cannot be used now; the caller goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a level of this process's own holds; nothing for levels that are shared."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    evictions: int = 0
+    """Entries removed to make room, since the start."""
+
+
+class Level(Protocol):
+    """Keeps entries under storage keys. `now` is Unix time in seconds."""
+
+    async def get(self, key: str, now: float) -> Entry | None:
+        """The entry, if there is one that is still live. Raises LevelUnavailableError."""
+
+    async def put(self, key: str, entry: Entry, now: float) -> bool:
+        """Keeps the entry until it expires or has to make room. Raises LevelUnavailableError.
+
+        False if it is not kept: it has expired, or does not belong at this level.
+        """
+
+    def holdings(self) -> Holdings: ...
