@@ -2,11 +2,20 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 
 class MissingBinaryError(Exception):
     """A program that is needed was not found. The message says how to get it."""
+
+
+def shoal() -> Path:
+    """Our own command, beside the Python that runs this."""
+    command = Path(sys.executable).with_name("shoal")
+    if not command.exists():
+        raise MissingBinaryError(f"the command {command.name!r} is not installed; run `make run` to install it")
+    return command
 
 
 def envoy() -> Path:
@@ -31,4 +40,6 @@ def _in_package(package: str, pattern: str, source: str) -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob(pattern)):
             return path
-    raise MissingBinaryError(f"{source} is not installed (looked for {package}/{pattern}); run `make run` to install it")
+    raise MissingBinaryError(
+        f"{source} is not installed (looked for {package}/{pattern}); run `make run` to install it"
+    )

@@ -1,5 +1,6 @@
 """The call that is being served: who asks, under which request id, until when. Set once at the entry of a process."""
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import Identity
 
 REQUEST_ID_HEADER = "x-request-id"
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,9 @@ def serving(call: Call) -> Iterator[None]:
             _current.reset(token)
 
 
-def new_request_id() -> str:
-    return str(uuid.uuid4())
+def request_id(given: str | None) -> str:
+    """The request id that the caller gave, or a new one if that could not travel on as metadata."""
+    return given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
 def onward_metadata() -> tuple[tuple[str, str], ...]:

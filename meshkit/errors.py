@@ -100,10 +100,14 @@ ERRORS: Mapping[Reason, Row] = MappingProxyType(
 )
 
 
+MESSAGE_MAX_CHARACTERS = 400
+"""What repeats a caller's words could be of any length, and gRPC clients take about 8 KiB of trailers."""
+
+
 class ShoalError(Exception):
     """A refusal or failure that the caller is told about.
 
-    `message` is a sentence for a person that says what to do; it must hold nothing internal.
+    `message` is a sentence for a person that says what to do; it must hold nothing internal. A long one is cut.
     `field` is the request's field at fault, by its name in the proto and in JSON; empty if none is.
     `retry_after_seconds` is when the same call would succeed, if that is known.
     """
@@ -111,6 +115,8 @@ class ShoalError(Exception):
     def __init__(
         self, reason: Reason, message: str, *, field: str = "", retry_after_seconds: float | None = None
     ) -> None:
+        if len(message) > MESSAGE_MAX_CHARACTERS:
+            message = f"{message[: MESSAGE_MAX_CHARACTERS - 3]}..."
         super().__init__(message)
         self.reason = reason
         self.message = message

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -53,36 +53,38 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._guarded[method]
 
     def _guard(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
-        """The same handler with the guard around it. Unary requests are parsed inside, so that bad bytes are the
-        caller's error and not ours."""
+        """The same handler with the guard around it. Requests are parsed inside, so that bad bytes are the caller's
+        error and not ours; responses are written inside, so that a call cancelled while it writes ends inside too."""
 
         async def unary_unary(request: bytes, context: Context) -> Any:
             async with self._around(method, context):
                 return await handler.unary_unary(_parsed(handler, request), context)
 
-        async def unary_stream(request: bytes, context: Context) -> AsyncIterator[Any]:
-            async with self._around(method, context):
-                async for response in handler.unary_stream(_parsed(handler, request), context):
-                    yield response
+        async def unary_stream(request: bytes, context: Context) -> None:
+            async with (
+                self._around(method, context),
+                aclosing(handler.unary_stream(_parsed(handler, request), context)) as responses,
+            ):
+                async for response in responses:
+                    await context.write(response)
 
-        async def stream_unary(requests: AsyncIterator[Any], context: Context) -> Any:
+        async def stream_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             async with self._around(method, context):
-                return await handler.stream_unary(requests, context)
+                parsed = (_parsed(handler, request) async for request in requests)
+                return await handler.stream_unary(parsed, context)
 
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(unary_unary, None, handler.response_serializer)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(unary_stream, None, handler.response_serializer)
-        return grpc.stream_unary_rpc_method_handler(
-            stream_unary, handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.stream_unary_rpc_method_handler(stream_unary, None, handler.response_serializer)
 
     @asynccontextmanager
     async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
         started = time.perf_counter()
         outcome = grpc.StatusCode.OK
         headers = _single_values(context)
-        request_id = headers.get(current_call.REQUEST_ID_HEADER) or current_call.new_request_id()
+        request_id = current_call.request_id(headers.get(current_call.REQUEST_ID_HEADER))
         with structlog.contextvars.bound_contextvars(request_id=request_id), tracing.server_span(method, headers):
             try:
                 with current_call.serving(self._accept(context, request_id)):

@@ -1,7 +1,9 @@
 """Structured logs on standard output: JSON, or lines for people on a terminal."""
 
+import json
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -44,5 +46,9 @@ def _number(level: Level) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
 
 
-def _json(event: object, **_: object) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+def _json(event: Mapping[str, object], **_: object) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except (UnicodeEncodeError, RecursionError):
+        # Unpaired surrogates or a value that holds itself: told in ASCII, for a line of the log must never be an error.
+        return json.dumps({name: value if isinstance(value, str) else repr(value) for name, value in event.items()})

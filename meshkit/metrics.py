@@ -46,16 +46,20 @@ class _QuietHandler(WSGIRequestHandler):
 
 @contextmanager
 def exposed(metrics: Metrics, *, port: int, is_ready: Callable[[], bool]) -> Iterator[None]:
-    """Serves GET /metrics and GET /ready (200 or 503) on 127.0.0.1 from a thread of its own until the end."""
+    """Serves GET /metrics and GET /ready (200 or 503) on 127.0.0.1 from a thread of its own until the end.
+
+    Raises OSError if the port is busy.
+    """
     show_metrics = make_wsgi_app(metrics.registry)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         if environ["PATH_INFO"] == "/ready":
-            start_response("200 OK" if is_ready() else "503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [b"ready\n" if is_ready() else b"not ready\n"]
+            status, answer = ("200 OK", b"ready\n") if is_ready() else ("503 Service Unavailable", b"not ready\n")
+            start_response(status, [("Content-Type", "text/plain")])
+            return [answer]
         return show_metrics(environ, start_response)
 
-    with make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_QuietHandler) as server:
+    with _listening(application, port) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
@@ -63,3 +67,10 @@ def exposed(metrics: Metrics, *, port: int, is_ready: Callable[[], bool]) -> Ite
         finally:
             server.shutdown()
             thread.join()
+
+
+def _listening(application: Any, port: int) -> WSGIServer:
+    try:
+        return make_server("127.0.0.1", port, application, server_class=_Server, handler_class=_QuietHandler)
+    except OSError as error:
+        raise OSError(f"port {port} on 127.0.0.1 is busy") from error

@@ -1,6 +1,7 @@
 """Settings: one frozen struct per service, read once from the environment, all faults reported together."""
 
 import difflib
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -87,24 +88,26 @@ class Description:
 def load(kind: type[S], environ: Mapping[str, str]) -> S:
     """Reads settings of the given kind. Raises SettingsError with every fault; an empty variable counts as unset."""
     hints = get_type_hints(kind, include_extras=True)
+    fields = msgspec.structs.fields(kind)
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for field in msgspec.structs.fields(kind):
+    for field in fields:
         variable = variable_of(field.name)
         text = environ.get(variable, "")
         if text:
             try:
-                values[field.name] = msgspec.convert(text, hints[field.name], strict=False)
-            except msgspec.ValidationError as error:
+                values[field.name] = _converted(text, hints[field.name])
+            except ValueError as error:
                 faults.append(f"{variable}: {error}, got {text!r}")
         elif field.required:
             faults.append(f"{variable} must be set: {_help(hints[field.name])}")
-    if faults:
-        raise SettingsError(faults)
-    settings = kind(**values)
-    if faults := settings.faults():
-        raise SettingsError(faults)
-    return settings
+    if all(field.name in values for field in fields if field.required):
+        # With the defaults in place of what is faulty, to find what else is.
+        settings = kind(**values)
+        faults += settings.faults()
+        if not faults:
+            return settings
+    raise SettingsError(faults)
 
 
 def file_fault(field: str, path: str) -> list[str]:
@@ -140,9 +143,21 @@ def unknown_variables(kinds: Iterable[type[Settings]], environ: Mapping[str, str
     ]
 
 
+def _converted(text: str, hint: Any) -> Any:
+    """Raises ValueError that says what is expected."""
+    choices = _choices(hint)
+    if choices and text not in choices:
+        raise ValueError(f"Expected {' or '.join(choices)}")
+    value = msgspec.convert(text, hint, strict=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("Expected a finite number")
+    return value
+
+
 def _suggestion(variable: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(variable, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    names = sorted(name.removeprefix(PREFIX) for name in known)
+    close = difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+    return f"; did you mean {PREFIX}{close[0]}?" if close else ""
 
 
 def _default_text(default: object) -> str:
@@ -150,8 +165,17 @@ def _default_text(default: object) -> str:
 
 
 def _type_name(hint: Any) -> str:
-    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    return getattr(base, "__name__", str(base)).removeprefix("typing.")
+    return " or ".join(_choices(hint)) or str(_base(hint).__name__)
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The words that a setting may be; none if it is free."""
+    base = _base(hint)
+    return get_args(base) if get_origin(base) is Literal else ()
+
+
+def _base(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _help(hint: Any) -> str:

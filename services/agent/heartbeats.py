@@ -1,26 +1,47 @@
 """Heartbeats in a stream where nothing happens for a while."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def with_heartbeats(events: AsyncIterator[T], *, interval_seconds: float) -> AsyncGenerator[T | None, None]:
-    """The events, and None after each interval without one. Closing it closes what it waits for."""
-    pending: asyncio.Future[T] | None = None
+async def with_heartbeats(
+    events: AsyncGenerator[T, None], *, interval_seconds: float
+) -> AsyncGenerator[T | None, None]:
+    """The events, and None after each interval without one. Closing it stops and closes the events.
+
+    One task runs the events from first to last: what an agent enters there, such as a timeout or a task group, must be
+    left by the same task.
+    """
+    handed: asyncio.Queue[T | None] = asyncio.Queue(maxsize=1)
+    running = asyncio.create_task(_hand_over(events, handed))
     try:
         while True:
-            pending = asyncio.ensure_future(anext(events))
-            while not (await asyncio.wait({pending}, timeout=interval_seconds))[0]:
-                yield None
             try:
-                event = pending.result()
-            except StopAsyncIteration:
-                return
+                async with asyncio.timeout(interval_seconds):
+                    event = await handed.get()
+            except TimeoutError:
+                yield None
+                continue
+            if event is None:
+                break
             yield event
+        await running
     finally:
-        if pending is not None and not pending.done():
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _hand_over(events: AsyncGenerator[T, None], queue: asyncio.Queue[T | None]) -> None:
+    """Puts every event and then None, also when the events end with an error."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                await queue.put(event)
+    except Exception:
+        await queue.put(None)
+        raise
+    await queue.put(None)

@@ -24,6 +24,8 @@ from shoal.agent.v1 import agent_pb2, agent_pb2_grpc
 
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 STATE_TIMEOUT_SECONDS = 1.0
+MODEL_KEEPALIVE_SECONDS = 4.0
+"""Model servers hang up on idle connections, many after 5 s; a call that meets this would fail."""
 
 
 async def run(settings: AgentSettings) -> None:
@@ -39,7 +41,11 @@ async def run(settings: AgentSettings) -> None:
         )
         model = OpenAIModel(
             await stack.enter_async_context(
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=settings.model_connections))
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(
+                        limit=settings.model_connections, keepalive_timeout=MODEL_KEEPALIVE_SECONDS
+                    )
+                )
             ),
             base_url=settings.model_base_url,
             api_key=_secret(settings.model_api_key_file),

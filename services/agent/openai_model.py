@@ -1,10 +1,10 @@
 """Language models behind an OpenAI-compatible address, over pooled connections."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import LineTooLong
 
 from meshkit import tracing
 from meshkit.errors import Reason, ShoalError
@@ -13,9 +13,13 @@ from services.agent.openai_wire import Chunk, ModelList, StreamReader, chat_body
 from services.agent.ports import ChatRequest, ModelInfo
 
 _CONNECT_SECONDS = 10.0
+_LIST_SECONDS = 5.0
 _DATA = b"data:"
 _DONE = b"[DONE]"
 _MAX_ERROR_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 4 * 1024 * 1024
+"""One event of a stream: the arguments of a tool may come in a single one."""
+_LONGEST_RETRY_SECONDS = 24 * 3600.0
 
 
 class OpenAIModel:
@@ -43,27 +47,28 @@ class OpenAIModel:
                 timeout=self._timeout,
             ) as response:
                 await _raise_for_status(response)
-                async for line in response.content:
+                while line := await response.content.readline(max_line_length=_MAX_LINE_BYTES):
                     for event in self._events_of(line, reader):
                         yield event
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _unreachable() from error
         except TimeoutError as error:
             raise self._silent() from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, LineTooLong, OSError, ValueError) as error:
             raise _broken() from error
         for event in reader.finish():
             yield event
 
     async def models(self) -> Sequence[ModelInfo]:
-        timeout = aiohttp.ClientTimeout(total=_CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=_LIST_SECONDS)
         try:
             async with self._session.get(
                 f"{self._base_url}/models", headers=self._headers, timeout=timeout
             ) as response:
-                await _raise_for_status(response)
+                if response.status != 200:
+                    raise _unreachable(f" (it answered {response.status} when asked for its models)")
                 listed = self._model_lists.decode(await response.read())
-        except (TimeoutError, asyncio.IncompleteReadError, aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
             raise _unreachable() from error
         return [ModelInfo(model.id, model.owned_by, int(model.created)) for model in listed.data]
 
@@ -101,7 +106,7 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
 
 def _retry_after(header: str | None) -> float | None:
     """Whole seconds only: a date would need the provider's clock."""
-    return float(header) if header and header.isdecimal() else None
+    return min(float(header), _LONGEST_RETRY_SECONDS) if header and header.isdecimal() else None
 
 
 def _unreachable(detail: str = "") -> ShoalError:

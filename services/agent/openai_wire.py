@@ -1,12 +1,14 @@
 """OpenAI's chat completions as bytes: the request that is sent, and the stream that comes back."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from services.agent.conversation import AnswerEvent, Completed, Delta, FinishReason, Message, Sampling, ToolCall, Usage
 from services.agent.ports import ChatRequest
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class FunctionPart(msgspec.Struct):
@@ -31,8 +33,8 @@ class Choice(msgspec.Struct):
 
 
 class UsagePart(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
 
 
 class Chunk(msgspec.Struct):
@@ -50,7 +52,7 @@ class ListedModel(msgspec.Struct):
 
 
 class ModelList(msgspec.Struct):
-    data: list[ListedModel] = []
+    data: list[ListedModel]
 
 
 def chat_body(request: ChatRequest) -> bytes:
@@ -118,9 +120,10 @@ class StreamReader:
 
 
 def _finish_reason(reason: str, *, has_calls: bool) -> FinishReason:
-    if has_calls:
-        return FinishReason.TOOL_CALLS
-    return FinishReason(reason) if reason in {"stop", "length", "content_filter"} else FinishReason.STOP
+    """Calls that were cut off stay cut off; some servers end whole ones with "stop"."""
+    if reason in (FinishReason.LENGTH, FinishReason.CONTENT_FILTER):
+        return FinishReason(reason)
+    return FinishReason.TOOL_CALLS if has_calls else FinishReason.STOP
 
 
 def _message(message: Message) -> dict[str, Any]:

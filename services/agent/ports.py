@@ -44,7 +44,8 @@ class ModelInfo:
 
 
 class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent is given to work on."""
+    """What an agent is given to work on. All of it is part of the answer's key, and nothing else may be: what an agent
+    answers to the same turn is replayed from the cache."""
 
     model: str
     messages: tuple[Message, ...]
@@ -54,7 +55,6 @@ class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's tools. The agent does not run them; it ends with the calls."""
     tool_choice: str
     tenant: str
-    user_id: str
 
 
 class Agent(Protocol):

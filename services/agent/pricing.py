@@ -1,5 +1,6 @@
 """Prices of models."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,6 +42,6 @@ def _parsed(item: str) -> tuple[str, Price]:
         input_price, output_price = (float(amount) for amount in amounts.split("/"))
     except ValueError:
         raise ValueError(f"{item.strip()!r} is not model=input/output, such as gpt-5=1.25/10") from None
-    if not model or input_price < 0 or output_price < 0:
+    if not (model and 0 <= input_price < math.inf and 0 <= output_price < math.inf):
         raise ValueError(f"{item.strip()!r} needs a model and prices of 0 or more")
     return model, Price(input_price, output_price)

@@ -1,6 +1,6 @@
 """The prompt: what the model is shown of a turn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -29,15 +29,21 @@ def compose(
     spoken = [message for message in history if message.role is not Role.SYSTEM][-MAX_HISTORY:]
     return (
         *([Message(Role.SYSTEM, system)] if system else []),
-        *_from_a_whole_exchange(spoken),
+        *_whole_exchanges(spoken),
         *([task] if task else []),
     )
 
 
-def _from_a_whole_exchange(messages: Sequence[Message]) -> Sequence[Message]:
-    """Without results of tools at the start whose calls were left out: models refuse those."""
-    start = next((i for i, message in enumerate(messages) if message.role is not Role.TOOL), len(messages))
-    return messages[start:]
+def _whole_exchanges(messages: Sequence[Message]) -> Iterator[Message]:
+    """Without calls of tools that were never answered and results whose calls were left out: models refuse both."""
+    asked = {call.id for message in messages for call in message.tool_calls}
+    answered = {message.tool_call_id for message in messages if message.role is Role.TOOL}
+    for message in messages:
+        calls = tuple(call for call in message.tool_calls if call.id in answered)
+        says_nothing = message.role is Role.ASSISTANT and not (message.content or calls)
+        is_stray = message.role is Role.TOOL and message.tool_call_id not in asked
+        if not (says_nothing or is_stray):
+            yield msgspec.structs.replace(message, tool_calls=calls)
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """What a caller may ask for in one turn, and the check of it."""
 
 import re
-import unicodedata
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +14,8 @@ NEW_SESSION = "new"
 MAX_STOPS = 4
 MAX_TOOLS = 128
 
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+"""NUL, and surrogates: halves of characters, which have no UTF-8."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -61,6 +62,8 @@ def _check_task(request: TurnRequest, task_max_bytes: int) -> None:
     continues_a_tool_call = bool(request.history) and request.history[-1].role is Role.TOOL
     if not request.task.strip() and not continues_a_tool_call:
         raise field_required("task")
+    if _NOT_TEXT.search(request.task):
+        raise field_invalid("task", "be text without NUL characters and unpaired surrogates")
     size = len(request.task.encode())
     if size > task_max_bytes:
         raise ShoalError(
@@ -68,8 +71,6 @@ def _check_task(request: TurnRequest, task_max_bytes: int) -> None:
             f"The task has {size:,} bytes; at most {task_max_bytes:,} are taken. Shorten it, or split it into turns.",
             field="task",
         )
-    if any(unicodedata.category(character) == "Cs" or character == "\0" for character in request.task):
-        raise field_invalid("task", "be text without NUL characters and unpaired surrogates")
 
 
 def _check_sampling(sampling: Sampling) -> None:
@@ -96,8 +97,10 @@ def _check_tools(request: TurnRequest) -> None:
 
 
 def _check_history(history: tuple[Message, ...]) -> None:
+    asked: set[str] = set()
     for message in history:
-        if message.role is Role.TOOL and not message.tool_call_id:
-            raise field_invalid("history", "give the tool_call_id of every tool message")
+        if message.role is Role.TOOL and message.tool_call_id not in asked:
+            raise field_invalid("history", "give every tool message the tool_call_id of a call before it")
         if message.tool_calls and message.role is not Role.ASSISTANT:
             raise field_invalid("history", "have tool_calls in assistant messages only")
+        asked.update(call.id for call in message.tool_calls)

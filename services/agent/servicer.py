@@ -70,13 +70,12 @@ class AgentServicer(AgentServiceServicer):
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         turn, caller = self._checked(request.turn), _caller()
         sequence = 0
-        async with (
-            aclosing(self._turns.run(turn, caller)) as happenings,
-            aclosing(with_heartbeats(happenings, interval_seconds=self._heartbeat_seconds)) as beating,
-        ):
-            async for event in beating:
+        events = with_heartbeats(self._turns.run(turn, caller), interval_seconds=self._heartbeat_seconds)
+        async with aclosing(events):
+            async for event in events:
                 if event is None:
-                    yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                    if sequence:  # The first message sends the headers, which only Started brings.
+                        yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
                     continue
                 if isinstance(event, Started):
                     await context.send_initial_metadata(self._headers(event))
@@ -120,7 +119,7 @@ class AgentServicer(AgentServiceServicer):
         caller = _caller()
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
-        values = translate.plain_dict(request.preferences)
+        values = translate.plain_dict(request.preferences, field="preferences")
         if len(msgspec.json.encode(values)) > PREFERENCES_MAX_BYTES:
             raise field_invalid("preferences", f"have at most {PREFERENCES_MAX_BYTES:,} bytes as JSON")
         expected = request.expected_version if request.HasField("expected_version") else None

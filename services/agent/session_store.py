@@ -27,10 +27,7 @@ class MemorySessionStore:
 
     async def load(self, tenant: str, session_id: str) -> Session:
         key = (tenant, session_id)
-        record = self._records.get(key)
-        if record is not None and record.expires <= self._clock():
-            del self._records[key]
-            record = None
+        record = self._living(key)
         if record is None:
             return Session(self._epochs.get(key, 0), (), 0.0)
         record.expires = self._clock() + SESSION_TTL_SECONDS
@@ -40,12 +37,18 @@ class MemorySessionStore:
         key = (tenant, session_id)
         if self._epochs.get(key, 0) != epoch:
             return False
-        record = self._records.setdefault(key, _Record([], 0.0))
-        record.messages = [*record.messages, *messages][-KEPT_MESSAGES:]
-        record.expires = self._clock() + SESSION_TTL_SECONDS
+        record = self._living(key)
+        kept = [*(record.messages if record else ()), *messages][-KEPT_MESSAGES:]
+        self._records[key] = _Record(kept, self._clock() + SESSION_TTL_SECONDS)
         return True
 
     async def delete(self, tenant: str, session_id: str) -> bool:
         key = (tenant, session_id)
+        existed = self._living(key) is not None
+        self._records.pop(key, None)
         self._epochs[key] = self._epochs.get(key, 0) + 1
-        return self._records.pop(key, None) is not None
+        return existed
+
+    def _living(self, key: tuple[str, str]) -> _Record | None:
+        record = self._records.get(key)
+        return record if record and self._clock() < record.expires else None

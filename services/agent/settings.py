@@ -80,8 +80,8 @@ def agent_factory(reference: str) -> Callable[[ChatModel], Agent]:
     module_name, _, name = reference.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"cannot import {module_name!r}: {error}") from None
+    except Exception as error:  # a module may raise anything while it is imported
+        raise ValueError(f"cannot import {module_name!r}: {error}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
         raise ValueError(f"{module_name} has no factory {name!r}; write package.module:name")

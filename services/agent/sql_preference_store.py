@@ -20,6 +20,9 @@ preferences = Table(
     Column("version", BigInteger, nullable=False),
 )
 
+_MAX_VERSION = 2**63 - 1
+"""What a BigInteger holds."""
+
 
 class SqlPreferenceStore:
     """Preferences in the agent's database. The engine is disposed of by whoever opened it."""
@@ -37,6 +40,8 @@ class SqlPreferenceStore:
         return Preferences({}, 0) if row is None else Preferences(msgspec.json.decode(row.body), row.version)
 
     async def put(self, tenant: str, user_id: str, values: dict[str, Any], *, expected_version: int | None) -> int:
+        if expected_version is not None and expected_version > _MAX_VERSION:
+            raise conflict(expected_version)
         body = msgspec.json.encode(values).decode()
         with reported_as_unavailable():
             try:

@@ -1,9 +1,10 @@
 """Between the protos and the nouns of the core."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2, timestamp_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 
 from meshkit.errors import field_invalid
 from services.agent.conversation import (
@@ -21,6 +22,9 @@ from services.agent.conversation import (
 from services.agent.request import CacheMode, TurnRequest
 from services.agent.turn import CacheStatus, Started, TurnEvent
 from shoal.agent.v1 import agent_pb2 as pb
+
+_MAX_EXACT_INT = 2**53
+"""Beyond it a float no longer tells whole numbers apart."""
 
 _ROLES = {
     pb.ROLE_SYSTEM: Role.SYSTEM,
@@ -48,17 +52,17 @@ _FINISH_REASONS = {
 
 
 def turn_request(request: pb.ExecuteRequest) -> TurnRequest:
-    """Raises ShoalError for enum values that this version does not know."""
+    """Raises ShoalError for enum values that this version does not know, and numbers that JSON does not know."""
     if request.cache.mode not in _CACHE_MODES:
         raise field_invalid("cache.mode", "be default or bypass")
     return TurnRequest(
         task=request.task,
-        context=plain_dict(request.context),
+        context=plain_dict(request.context, field="context"),
         session_id=request.session_id,
         user_id=request.user_id,
         model=request.model,
         sampling=_sampling(request.sampling),
-        tools=tuple(Tool(tool.name, tool.description, plain_dict(tool.parameters)) for tool in request.tools),
+        tools=tuple(_tool(tool) for tool in request.tools),
         tool_choice=request.tool_choice,
         cache_mode=_CACHE_MODES[request.cache.mode],
         history=tuple(_message(message) for message in request.history),
@@ -140,14 +144,13 @@ def execute_response(started: Started, events: Sequence[AnswerEvent], *, replica
 
 def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
     moment = timestamp_pb2.Timestamp()
-    moment.FromNanoseconds(int(seconds * 1_000_000_000))
+    moment.FromMicroseconds(round(seconds * 1_000_000))  # floats of today tell no smaller parts apart
     return moment
 
 
-def plain_dict(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A Struct as JSON-like Python. Its numbers are all floats; whole ones become ints again, as they were sent."""
-    plain: dict[str, Any] = _whole_numbers(json_format.MessageToDict(struct))
-    return plain
+def plain_dict(struct: struct_pb2.Struct, *, field: str) -> dict[str, Any]:
+    """A Struct as JSON-like Python. Raises ShoalError naming `field` for infinity and NaN."""
+    return {key: _plain(value, field) for key, value in struct.fields.items()}
 
 
 def struct(values: dict[str, Any]) -> struct_pb2.Struct:
@@ -156,12 +159,31 @@ def struct(values: dict[str, Any]) -> struct_pb2.Struct:
     return message
 
 
-def _whole_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _whole_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _plain(value: struct_pb2.Value, field: str) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain_dict(value.struct_value, field=field)
+        case "list_value":
+            return [_plain(item, field) for item in value.list_value.values]
+        case "number_value":
+            return _number(value.number_value, field)
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
+
+
+def _number(number: float, field: str) -> int | float:
+    """A Struct knows only floats; whole ones become ints again, as they were sent."""
+    if not math.isfinite(number):
+        raise field_invalid(field, "hold only finite numbers")
+    return int(number) if number.is_integer() and abs(number) <= _MAX_EXACT_INT else number
+
+
+def _tool(tool: pb.Tool) -> Tool:
+    return Tool(tool.name, tool.description, plain_dict(tool.parameters, field="tools"))
 
 
 def _message(message: pb.Message) -> Message:
@@ -172,13 +194,10 @@ def _message(message: pb.Message) -> Message:
 
 
 def _sampling(sampling: pb.SamplingParameters) -> Sampling:
-    def given(field: str, cast: Callable[[Any], Any]) -> Any:
-        return cast(getattr(sampling, field)) if sampling.HasField(field) else None  # type: ignore[arg-type]
-
     return Sampling(
-        max_tokens=given("max_tokens", int),
-        temperature=given("temperature", float),
-        top_p=given("top_p", float),
+        max_tokens=sampling.max_tokens if sampling.HasField("max_tokens") else None,
+        temperature=sampling.temperature if sampling.HasField("temperature") else None,
+        top_p=sampling.top_p if sampling.HasField("top_p") else None,
         stop=tuple(sampling.stop),
-        seed=given("seed", int),
+        seed=sampling.seed if sampling.HasField("seed") else None,
     )

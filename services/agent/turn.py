@@ -80,9 +80,7 @@ class TurnRunner:
         Closing the iterator stops the model; a turn that does not reach its end is neither cached nor remembered.
         """
         choice = await self._catalog.choose(request.model)
-        session, preferences = await asyncio.gather(
-            self._load_session(request, caller), self._load_preferences(request, caller)
-        )
+        session, preferences = await self._load(request, caller)
         session_id = self._mint_id("session") if request.session_id == NEW_SESSION else request.session_id
         task = prompt.user_message(request.task, request.context) if request.task else None
         history = session.messages or request.history
@@ -100,12 +98,23 @@ class TurnRunner:
                 events.append(event)
                 if not isinstance(event, Completed):
                     yield event
-        if use_cache and cached is None and cacheability.may_be_kept(events):
+        completed = _completed(events)
+        if use_cache and cached is None and cacheability.may_be_kept(completed):
             await self._cache.store(key, events)
         if session_id:
             await self._remember(caller, session_id, session, task, events)
         # Only now, so that whoever has seen the end finds the answer kept and the session grown.
-        yield _completed(events)
+        yield completed
+
+    async def _load(self, request: TurnRequest, caller: Identity) -> tuple[Session, dict[str, Any]]:
+        """Session and preferences together; when one of them fails, the other is given up."""
+        try:
+            async with asyncio.TaskGroup() as loading:
+                session = loading.create_task(self._load_session(request, caller))
+                preferences = loading.create_task(self._load_preferences(request, caller))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return session.result(), preferences.result()
 
     async def _load_session(self, request: TurnRequest, caller: Identity) -> Session:
         if request.session_id in ("", NEW_SESSION):
@@ -180,7 +189,6 @@ class TurnRunner:
             tools=request.tools,
             tool_choice=request.tool_choice,
             tenant=caller.tenant,
-            user_id=request.user_id,
         )
         async with aclosing(self._agent.run(work)) as events:
             async for event in events:

@@ -1,6 +1,6 @@
 """The agent as the gateway sees it: calls through the inner listener, errors as ShoalError."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -14,6 +14,28 @@ R = TypeVar("R")
 
 _PASSED_ON = ("x-shoal-replica", "x-shoal-cache")
 _HEALTH_SECONDS = 1.0
+
+
+class RunningTurn:
+    """A turn that streams. Whoever asked for it cancels it in the end, which does nothing to one that is complete."""
+
+    def __init__(self, running: Any, first: Any, headers: dict[str, str]) -> None:
+        self._running = running
+        self._first = first
+        self.headers = headers
+
+    async def events(self) -> AsyncIterator[pb.ExecuteStreamResponse]:
+        """Every event, once. Raises ShoalError if the turn fails half-way."""
+        event = self._first
+        try:
+            while event is not grpc.aio.EOF:
+                yield event
+                event = await self._running.read()
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from error
+
+    def cancel(self) -> None:
+        self._running.cancel()
 
 
 class AgentClient:
@@ -32,10 +54,8 @@ class AgentClient:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from error
 
-    async def stream(
-        self, request: pb.ExecuteRequest
-    ) -> tuple[AsyncGenerator[pb.ExecuteStreamResponse, None], dict[str, str]]:
-        """The events of a turn that has begun, and its headers. Closing the generator stops the turn."""
+    async def stream(self, request: pb.ExecuteRequest) -> RunningTurn:
+        """A turn that has begun: its first event is there. The caller cancels it."""
         running = self._stub.ExecuteStream(
             pb.ExecuteStreamRequest(turn=request), timeout=call.onward_timeout(), metadata=call.onward_metadata()
         )
@@ -47,7 +67,7 @@ class AgentClient:
         except BaseException:
             running.cancel()
             raise
-        return _events(running, first), headers
+        return RunningTurn(running, first, headers)
 
     async def get_session(self, session_id: str) -> pb.GetSessionResponse:
         return await _called(self._stub.GetSession, pb.GetSessionRequest(session_id=session_id))
@@ -79,18 +99,6 @@ async def _called(method: Callable[..., Awaitable[R]], request: Any) -> R:
         return await method(request, timeout=call.onward_timeout(), metadata=call.onward_metadata())
     except grpc.aio.AioRpcError as error:
         raise status.from_rpc_error(error) from error
-
-
-async def _events(running: Any, first: Any) -> AsyncGenerator[pb.ExecuteStreamResponse, None]:
-    try:
-        event = first
-        while event is not grpc.aio.EOF:
-            yield event
-            event = await running.read()
-    except grpc.aio.AioRpcError as error:
-        raise status.from_rpc_error(error) from error
-    finally:
-        running.cancel()
 
 
 def _headers(metadata: Any) -> dict[str, str]:

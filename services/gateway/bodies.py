@@ -1,19 +1,22 @@
-"""JSON bodies: read with word of the field that is wrong, and written."""
+"""What a request says, in its JSON body or its query: read with word of the field that is wrong. And JSON written."""
 
 import re
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from meshkit.errors import Reason, ShoalError
+from meshkit.errors import Reason, ShoalError, field_invalid
 
 T = TypeVar("T")
 
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]+)`")
-_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>[^`]+)`")
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_LONGEST_NAME = 100
+"""Characters of a caller's field name that are repeated to it."""
 
 
 async def read_json(request: Request, kind: type[T], *, max_bytes: int) -> T:
@@ -29,17 +32,34 @@ async def read_json(request: Request, kind: type[T], *, max_bytes: int) -> T:
         raise ShoalError(Reason.MALFORMED_REQUEST, "The body is nested too deeply.", field="body") from None
 
 
+def read_query(request: Request, kind: type[T]) -> T:
+    """The query as `kind`, numbers and booleans written as in JSON. Raises ShoalError naming the field at fault."""
+    values: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(request.url.query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise ShoalError(Reason.MALFORMED_REQUEST, "The query is no valid UTF-8.", field="query") from None
+    for name, value in pairs:
+        if name in values:
+            raise field_invalid(name[:_LONGEST_NAME], "be given once")
+        values[name] = value
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+
+
 def invalid(error: msgspec.ValidationError) -> ShoalError:
     """What a validation error means to the caller."""
     text = str(error)
     located = _PATH.search(text)
     path = located["path"] if located else ""
     what = _PATH.sub("", text)
-    if missing := _MISSING.match(what):
+    if missing := _MISSING.fullmatch(what):
         field = _joined(path, missing["name"])
         return ShoalError(Reason.FIELD_REQUIRED, f"The field '{field}' is required.", field=field)
-    if unknown := _UNKNOWN.match(what):
-        field = _joined(path, unknown["name"])
+    if unknown := _UNKNOWN.fullmatch(what):
+        field = _joined(path, unknown["name"][:_LONGEST_NAME])
         return ShoalError(Reason.FIELD_UNKNOWN, f"There is no field '{field}'; remove it.", field=field)
     return ShoalError(Reason.FIELD_INVALID, f"The field '{path or 'body'}': {what}.", field=path or "body")
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from services.gateway import openapi
 from services.gateway.bodies import json_response
+from services.gateway.routing import route
 
 _PAGE = Path(__file__).with_name("docs.html")
 
@@ -21,8 +22,8 @@ class DescriptionRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/openapi.json", self.openapi, methods=["GET"]),
-            Route("/docs", self.docs, methods=["GET"]),
+            route("/openapi.json", {"GET": self.openapi}),
+            route("/docs", {"GET": self.docs}),
         ]
 
     async def openapi(self, request: Request) -> Response:

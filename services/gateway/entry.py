@@ -7,6 +7,7 @@ import structlog
 from prometheus_client import Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meshkit import call, tracing
@@ -17,8 +18,10 @@ from meshkit.identity import IdentitySigner, require_known
 from meshkit.metrics import RPC_BUCKETS_SECONDS, Metrics
 from services.gateway import problems
 
-PUBLIC = ("/health", "/health/ready", "/docs", "/openapi.json")
-"""Need no key, spend no tokens, and so carry no identity."""
+PUBLIC = ("/health", "/docs", "/openapi.json")
+"""These paths, and those below /health, need no key, spend no tokens, and so carry no identity."""
+CLIENT_LEFT = 499
+"""The status, in logs and metrics, of a request whose client did not wait for the answer."""
 
 log = structlog.get_logger()
 
@@ -46,7 +49,7 @@ class Entry:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = headers.get(REQUEST_ID_HEADER) or call.new_request_id()
+        request_id = call.request_id(headers.get(REQUEST_ID_HEADER))
         answer = _Answer(send, replica=self._replica)
         started = time.perf_counter()
         with (
@@ -69,11 +72,13 @@ class Entry:
         scope["app"] = self
         extra: Mapping[str, str] = {}
         try:
-            if scope["path"] in PUBLIC:
+            if _is_public(scope["path"]):
                 await self._app(scope, receive, answer)
             else:
                 with call.serving(self._accept(headers, request_id)):
                     await self._app(scope, receive, answer)
+            return
+        except ClientDisconnect:
             return
         except ShoalError as refusal:
             problem = refusal
@@ -106,14 +111,17 @@ class _Answer:
         self._send = send
         self._replica = replica
         self.begun = False
-        self.status = 499
-        """Until there is one: the client left before."""
+        self.status = CLIENT_LEFT
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun, self.status = True, message["status"]
             MutableHeaders(scope=message).setdefault("x-shoal-replica", self._replica)
         await self._send(message)
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC or path.startswith("/health/")
 
 
 def _unrouted(error: HTTPException) -> ShoalError:

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response
+from services.gateway.routing import route
 from services.gateway.shapes import Health
 
 
@@ -19,7 +20,7 @@ class HealthRoutes:
         self._is_draining = is_draining
 
     def routes(self) -> list[Route]:
-        return [Route("/health", self.alive, methods=["GET"]), Route("/health/ready", self.ready, methods=["GET"])]
+        return [route("/health", {"GET": self.alive}), route("/health/ready", {"GET": self.ready})]
 
     async def alive(self, request: Request) -> Response:
         """503 while draining, so that Envoy sends nothing new here."""
@@ -28,6 +29,8 @@ class HealthRoutes:
         return json_response(Health("alive"))
 
     async def ready(self, request: Request) -> Response:
+        if self._is_draining():
+            return json_response(Health("draining"), status_code=503)
         if await self._agent.is_serving():
             return json_response(Health("ready"))
         return json_response(Health("not ready"), status_code=503)

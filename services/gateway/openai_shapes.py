@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from meshkit.errors import Reason, ShoalError, field_invalid
-from services.gateway.translate import finish_reason, struct, text
+from services.gateway.translate import finish_reason, struct
 from shoal.agent.v1 import agent_pb2 as pb
 
 _ROLES = {
@@ -25,6 +25,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (None, 0),
     "response_format": (None, {"type": "text"}),
     "modalities": (None, ["text"]),
+    "parallel_tool_calls": (None, True),
 }
 """Fields that are taken only where they change nothing: the rest would be promised and not kept."""
 
@@ -43,7 +44,7 @@ class Function(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
-class ToolShape(msgspec.Struct, frozen=True):
+class ChatTool(msgspec.Struct, frozen=True):
     type: Literal["function"]
     function: Function
 
@@ -53,7 +54,7 @@ class CalledFunction(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class ToolCallShape(msgspec.Struct, frozen=True):
+class ChatToolCall(msgspec.Struct, frozen=True):
     id: str
     function: CalledFunction
     type: Literal["function"] = "function"
@@ -62,7 +63,7 @@ class ToolCallShape(msgspec.Struct, frozen=True):
 class ChatMessage(msgspec.Struct, frozen=True):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
-    tool_calls: list[ToolCallShape] | None = None
+    tool_calls: list[ChatToolCall] | None = None
     tool_call_id: str | None = None
     name: str | None = None
 
@@ -94,9 +95,9 @@ class ChatCompletionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     top_p: float | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    tools: list[ToolShape] | None = None
+    tools: list[ChatTool] | None = None
     tool_choice: str | NamedTool | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: Any = None
     n: Any = None
     presence_penalty: Any = None
     frequency_penalty: Any = None
@@ -128,18 +129,18 @@ def execute_request(body: ChatCompletionBody) -> pb.ExecuteRequest:
     return pb.ExecuteRequest(
         task=task,
         history=messages,
-        model=text("model", body.model),
+        model=body.model,
         sampling=pb.SamplingParameters(
             max_tokens=body.max_completion_tokens or body.max_tokens,
             temperature=body.temperature,
             top_p=body.top_p,
-            stop=[text("stop", stop) for stop in _listed(body.stop)],
+            stop=[body.stop] if isinstance(body.stop, str) else body.stop,
             seed=body.seed,
         ),
         tools=[
             pb.Tool(
-                name=text("tools", tool.function.name),
-                description=text("tools", tool.function.description),
+                name=tool.function.name,
+                description=tool.function.description,
                 parameters=struct("tools", tool.function.parameters),
             )
             for tool in body.tools or ()
@@ -150,7 +151,8 @@ def execute_request(body: ChatCompletionBody) -> pb.ExecuteRequest:
 
 def completion(response: pb.ExecuteResponse) -> dict[str, Any]:
     """A whole answer in OpenAI's shape."""
-    message: dict[str, Any] = {"role": "assistant", "content": response.output or None}
+    content = response.output or (None if response.tool_calls else "")
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if response.tool_calls:
         message["tool_calls"] = [_tool_call(call) for call in response.tool_calls]
     choice = {
@@ -198,16 +200,12 @@ def _refuse_what_is_not_served(body: ChatCompletionBody) -> None:
 def _message(message: ChatMessage, field: str) -> pb.Message:
     return pb.Message(
         role=_ROLES[message.role],
-        content=text(field, _content(message.content, field)),
+        content=_content(message.content, field),
         tool_calls=[
-            pb.ToolCall(
-                id=text(field, call.id),
-                name=text(field, call.function.name),
-                arguments=text(field, call.function.arguments),
-            )
+            pb.ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
             for call in message.tool_calls or ()
         ],
-        tool_call_id=text(field, message.tool_call_id or ""),
+        tool_call_id=message.tool_call_id or "",
     )
 
 
@@ -219,12 +217,8 @@ def _content(content: str | list[Part] | None, field: str) -> str:
     return "".join(part.text for part in content)
 
 
-def _listed(stop: str | list[str] | None) -> list[str]:
-    return [stop] if isinstance(stop, str) else stop or []
-
-
 def _tool_choice(choice: str | NamedTool | None) -> str:
-    return text("tool_choice", choice.function.name if isinstance(choice, NamedTool) else choice or "")
+    return choice.function.name if isinstance(choice, NamedTool) else choice or ""
 
 
 def _tool_call(call: pb.ToolCall) -> dict[str, Any]:

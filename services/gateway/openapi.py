@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from services.gateway.openai_shapes import ChatCompletionBody
+from services.gateway.problems import OPENAI_PREFIX
 from services.gateway.shapes import (
     Health,
+    OpenAIProblem,
     PreferencesAnswer,
     PreferencesBody,
     Problem,
@@ -45,6 +47,7 @@ OPERATIONS = (
         summary="Run one turn that fits into a query",
         answer=TaskAnswer,
         query={"task": "string", "model": "string", "session_id": "string", "user_id": "string", "stream": "boolean"},
+        streams=True,
     ),
     Operation(method="get", path="/api/v1/sessions/{session_id}", summary="Read a session", answer=SessionAnswer),
     Operation(method="delete", path="/api/v1/sessions/{session_id}", summary="Forget a session", answer=SessionDeleted),
@@ -77,7 +80,7 @@ OPERATIONS = (
 def document() -> dict[str, Any]:
     """The description as OpenAPI 3.1."""
     kinds = {kind for operation in OPERATIONS for kind in (operation.body, operation.answer) if kind is not None}
-    ordered = sorted({*kinds, Problem}, key=lambda kind: kind.__name__)
+    ordered = sorted({*kinds, Problem, OpenAIProblem}, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REFERENCES)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -99,13 +102,16 @@ def document() -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
+    problem = OpenAIProblem if operation.path.startswith(OPENAI_PREFIX) else Problem
     description: dict[str, Any] = {
         "summary": operation.summary,
-        "responses": {"200": _answer(operation), "default": _content("An error", _schema(Problem))},
+        "responses": {
+            "200": _answer(operation),
+            "default": {"description": "An error", "content": _json(_schema(problem))},
+        },
     }
     if operation.body is not None:
-        description["requestBody"] = {"required": True, **_content("", _schema(operation.body))}
-        del description["requestBody"]["description"]
+        description["requestBody"] = {"required": True, "content": _json(_schema(operation.body))}
     if parameters := _parameters(operation):
         description["parameters"] = parameters
     if operation.public:
@@ -115,10 +121,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _answer(operation: Operation) -> dict[str, Any]:
     schema = {"type": "object"} if operation.answer is None else _schema(operation.answer)
-    answer = _content("The answer", schema)
+    content = _json(schema)
     if operation.streams:
-        answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    return answer
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {"description": "The answer", "content": content}
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -136,5 +142,5 @@ def _schema(kind: type) -> dict[str, str]:
     return {"$ref": _REFERENCES.format(name=kind.__name__)}
 
 
-def _content(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

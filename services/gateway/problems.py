@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
 from starlette.responses import Response
 
 from meshkit.errors import Code, Reason, ShoalError
-from services.gateway.shapes import Problem
+from services.gateway.shapes import OpenAIError, OpenAIProblem, Problem
 
 HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
     {
@@ -28,18 +29,9 @@ HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
 _HTTP_ONLY = {Reason.METHOD_NOT_ALLOWED: 405, Reason.REQUEST_TOO_LARGE: 413}
 """HTTP has a finer word for these than gRPC."""
 
-_OPENAI_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "invalid_request_error",
-    405: "invalid_request_error",
-    409: "conflict_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-}
-
 OPENAI_PREFIX = "/v1/"
+_OPENAI_FIELDS = {"task": "messages", "history": "messages"}
+"""Fields of the agent's that a caller of OpenAI's API knows by another name."""
 
 
 def response(error: ShoalError, *, path: str, request_id: str) -> Response:
@@ -62,7 +54,7 @@ def http_status(error: ShoalError) -> int:
 def body(error: ShoalError, *, path: str, request_id: str) -> bytes:
     """The error object, also as it stands in a stream that fails half-way."""
     if path.startswith(OPENAI_PREFIX):
-        return msgspec.json.encode({"error": _openai_error(error)})
+        return msgspec.json.encode(OpenAIProblem(_openai_error(error)))
     return msgspec.json.encode(
         Problem(
             error=error.message,
@@ -75,10 +67,16 @@ def body(error: ShoalError, *, path: str, request_id: str) -> bytes:
     )
 
 
-def _openai_error(error: ShoalError) -> dict[str, str | None]:
-    return {
-        "message": error.message,
-        "type": _OPENAI_TYPES.get(http_status(error), "server_error"),
-        "param": error.field or None,
-        "code": error.reason.lower(),
-    }
+def _openai_error(error: ShoalError) -> OpenAIError:
+    return OpenAIError(
+        message=error.message,
+        type=_openai_type(http_status(error)),
+        param=_OPENAI_FIELDS.get(error.field, error.field) or None,
+        code=error.reason.lower(),
+    )
+
+
+def _openai_type(status: int) -> Literal["invalid_request_error", "rate_limit_error", "server_error"]:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"

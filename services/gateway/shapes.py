@@ -51,7 +51,11 @@ class PreferencesBody(Body, frozen=True, kw_only=True):
 
     preferences: dict[str, Any]
     expected_version: (
-        Annotated[int, Meta(ge=0, description="Only if the kept version is this one; 0 if there shall be none.")] | None
+        Annotated[
+            int,
+            Meta(ge=0, le=2**63 - 1, description="Only if the kept version is this one; 0 if there shall be none."),
+        ]
+        | None
     ) = None
 
 
@@ -136,6 +140,21 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     field: Annotated[str, Meta(description="The field at fault; empty if none is.")]
     request_id: str
     retry_after_seconds: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class OpenAIError(msgspec.Struct, frozen=True):
+    """What went wrong, in OpenAI's words."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: Annotated[str, Meta(description="The reason of our own errors, in lower case.")]
+
+
+class OpenAIProblem(msgspec.Struct, frozen=True):
+    """Every error under /v1/."""
+
+    error: OpenAIError
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -1,10 +1,10 @@
 """Server-sent events: how they are written, and how a stream of them ends."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from meshkit.errors import Reason, ShoalError
 from services.gateway import problems
@@ -23,22 +23,39 @@ def event(data: bytes, *, id: str = "", name: str = "") -> bytes:  # noqa: A002 
     return b"\n".join([*lines, b"data: " + data, b"", b""])
 
 
-def response(
-    events: AsyncGenerator[bytes, None], *, path: str, request_id: str, headers: dict[str, str]
-) -> StreamingResponse:
-    """Streams the events and then [DONE]; a failure becomes the stream's last event, and there is no [DONE]."""
-    return StreamingResponse(
-        _finished(events, path=path, request_id=request_id),
-        media_type="text/event-stream",
-        headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+class EventStream(StreamingResponse):
+    """Streams the events and then [DONE]; a failure becomes the stream's last event, and there is no [DONE].
+
+    `stop` is called in the end, however it comes: the events are over, or the client has left.
+    """
+
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        *,
+        stop: Callable[[], None],
+        path: str,
+        request_id: str,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(
+            _finished(events, path=path, request_id=request_id),
+            media_type="text/event-stream",
+            headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+        self._stop = stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stop()
 
 
-async def _finished(events: AsyncGenerator[bytes, None], *, path: str, request_id: str) -> AsyncIterator[bytes]:
+async def _finished(events: AsyncIterator[bytes], *, path: str, request_id: str) -> AsyncIterator[bytes]:
     try:
-        async with aclosing(events):
-            async for written in events:
-                yield written
+        async for written in events:
+            yield written
     except ShoalError as error:
         yield event(problems.body(error, path=path, request_id=request_id), name="error")
     except Exception:

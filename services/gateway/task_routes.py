@@ -1,7 +1,6 @@
 """Shoal's own REST API: tasks, sessions, preferences."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +10,9 @@ from starlette.routing import Route
 from meshkit import call
 from services.gateway import sse, translate
 from services.gateway.agent_client import AgentClient
-from services.gateway.bodies import invalid, json_response, read_json
+from services.gateway.bodies import json_response, read_json, read_query
+from services.gateway.disconnects import while_connected
+from services.gateway.routing import route
 from services.gateway.shapes import (
     CacheShape,
     PreferencesAnswer,
@@ -32,12 +33,9 @@ class TaskRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/api/v1/task", self.post_task, methods=["POST"]),
-            Route("/api/v1/task", self.get_task, methods=["GET"]),
-            Route("/api/v1/sessions/{session_id}", self.get_session, methods=["GET"]),
-            Route("/api/v1/sessions/{session_id}", self.delete_session, methods=["DELETE"]),
-            Route("/api/v1/users/{user_id}/preferences", self.get_preferences, methods=["GET"]),
-            Route("/api/v1/users/{user_id}/preferences", self.put_preferences, methods=["PUT"]),
+            route("/api/v1/task", {"POST": self.post_task, "GET": self.get_task}),
+            route("/api/v1/sessions/{session_id}", {"GET": self.get_session, "DELETE": self.delete_session}),
+            route("/api/v1/users/{user_id}/preferences", {"GET": self.get_preferences, "PUT": self.put_preferences}),
         ]
 
     async def post_task(self, request: Request) -> Response:
@@ -46,11 +44,7 @@ class TaskRoutes:
 
     async def get_task(self, request: Request) -> Response:
         """The same as POST for what fits into a query: for caches and load tools."""
-        try:
-            body = msgspec.convert(dict(request.query_params), TaskBody, strict=False)
-        except msgspec.ValidationError as error:
-            raise invalid(error) from None
-        return await self._run(body, request)
+        return await self._run(read_query(request, TaskBody), request)
 
     async def get_session(self, request: Request) -> Response:
         session = await self._agent.get_session(request.path_params["session_id"])
@@ -80,30 +74,34 @@ class TaskRoutes:
         return json_response(PreferencesAnswer(user_id, body.preferences, put.version))
 
     async def _run(self, body: TaskBody, request: Request) -> Response:
-        if _forbids_storing(request):
+        if _refuses_cache(request):
             body = msgspec.structs.replace(body, cache=CacheShape(mode="bypass"))
         turn = translate.execute_request(body)
         if not body.stream:
-            response, headers = await self._agent.execute(turn)
+            response, headers = await while_connected(request, self._agent.execute(turn))
             return json_response(translate.task_answer(response), headers=headers)
-        events, headers = await self._agent.stream(turn)
-        return sse.response(
-            _written(events), path=request.url.path, request_id=call.current().request_id, headers=headers
+        running = await while_connected(request, self._agent.stream(turn))
+        return sse.EventStream(
+            _written(running.events()),
+            stop=running.cancel,
+            path=request.url.path,
+            request_id=call.current().request_id,
+            headers=running.headers,
         )
 
 
-def _forbids_storing(request: Request) -> bool:
+def _refuses_cache(request: Request) -> bool:
+    """Whether Cache-Control asks for an answer that is not from the cache, or that must not be kept in it."""
     directives = request.headers.get("cache-control", "").lower().split(",")
-    return "no-store" in (directive.strip() for directive in directives)
+    return not {"no-store", "no-cache"}.isdisjoint(directive.strip() for directive in directives)
 
 
-async def _written(events: AsyncGenerator[pb.ExecuteStreamResponse, None]) -> AsyncGenerator[bytes, None]:
+async def _written(events: AsyncIterator[pb.ExecuteStreamResponse]) -> AsyncIterator[bytes]:
     stream_id = ""
-    async with aclosing(events):
-        async for event in events:
-            if event.HasField("heartbeat"):
-                yield sse.HEARTBEAT
-                continue
-            stream_id = stream_id or event.started.stream_id
-            data = msgspec.json.encode(translate.event_data(event))
-            yield sse.event(data, id=f"{stream_id}:{event.sequence}")
+    async for event in events:
+        if event.HasField("heartbeat"):
+            yield sse.HEARTBEAT
+            continue
+        stream_id = stream_id or event.started.stream_id
+        data = msgspec.json.encode(translate.event_data(event))
+        yield sse.event(data, id=f"{stream_id}:{event.sequence}")

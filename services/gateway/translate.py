@@ -17,51 +17,40 @@ from shoal.agent.v1 import agent_pb2 as pb
 
 _CACHE_MODES = {"default": pb.CACHE_MODE_DEFAULT, "bypass": pb.CACHE_MODE_BYPASS}
 _EXACT_INTEGERS = 2**53
-_DEEPEST = 64
-"""Levels of nesting in an object; protobuf itself stops at 100 messages, two for a level here."""
+_DEEPEST = 30
+"""Levels of nesting in an object. protobuf stops at 100, and takes three for each object in an object."""
+_MOST_VALUES = 20_000
+"""In one object: each takes microseconds of every service on the way."""
 
 
 def execute_request(body: TaskBody) -> pb.ExecuteRequest:
     """Raises ShoalError for what JSON can say and the proto cannot."""
     return pb.ExecuteRequest(
-        task=text("task", body.task),
+        task=body.task,
         context=struct("context", body.context),
-        session_id=text("session_id", body.session_id or ""),
-        user_id=text("user_id", body.user_id or ""),
-        model=text("model", body.model or ""),
+        session_id=body.session_id or "",
+        user_id=body.user_id or "",
+        model=body.model or "",
         sampling=pb.SamplingParameters(
             max_tokens=body.max_tokens,
             temperature=body.temperature,
             top_p=body.top_p,
-            stop=[text("stop", stop) for stop in body.stop],
+            stop=body.stop,
             seed=body.seed,
         ),
         tools=[
-            pb.Tool(
-                name=text("tools", tool.name),
-                description=text("tools", tool.description),
-                parameters=struct("tools", tool.parameters),
-            )
+            pb.Tool(name=tool.name, description=tool.description, parameters=struct("tools", tool.parameters))
             for tool in body.tools
         ],
-        tool_choice=text("tool_choice", body.tool_choice or ""),
+        tool_choice=body.tool_choice or "",
         cache=pb.CacheControl(mode=_CACHE_MODES[body.cache.mode]),
     )
 
 
-def text(field: str, value: str) -> str:
-    """The value itself. Raises ShoalError for text that is no Unicode (unpaired surrogates)."""
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise field_invalid(field, "be Unicode text, without unpaired surrogates") from None
-    return value
-
-
 def struct(field: str, values: dict[str, Any]) -> struct_pb2.Struct:
-    """A JSON object as a Struct. Raises ShoalError for numbers that would lose digits, and for deep nesting."""
-    _check(field, values, _DEEPEST)
+    """A JSON object as a Struct. Raises ShoalError for integers that would lose digits, and for too many or too deep
+    values."""
+    _check(field, values)
     message = struct_pb2.Struct()
     message.update(values)
     return message
@@ -147,20 +136,21 @@ def plain_dict(values: struct_pb2.Struct) -> dict[str, Any]:
     return plain
 
 
-def _check(field: str, value: Any, levels_left: int) -> None:
-    if levels_left == 0:
-        raise field_invalid(field, f"be nested at most {_DEEPEST} levels deep")
-    if isinstance(value, str):
-        text(field, value)
-    elif isinstance(value, int) and abs(value) > _EXACT_INTEGERS:
-        raise field_invalid(field, "hold no integers beyond 2^53, which would lose digits; send them as strings")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            text(field, name)
-            _check(field, item, levels_left - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(field, item, levels_left - 1)
+def _check(field: str, values: dict[str, Any]) -> None:
+    pending: list[tuple[Any, int]] = [(values, 1)]
+    seen = 0
+    while pending:
+        value, level = pending.pop()
+        if isinstance(value, int) and abs(value) > _EXACT_INTEGERS:
+            raise field_invalid(field, "hold no integers beyond 2^53, which would lose digits; send them as strings")
+        if not isinstance(value, dict | list):
+            continue
+        seen += len(value)
+        if seen > _MOST_VALUES:
+            raise field_invalid(field, f"hold at most {_MOST_VALUES:,} values")
+        if level > _DEEPEST:
+            raise field_invalid(field, f"be nested at most {_DEEPEST} levels deep")
+        pending += [(item, level + 1) for item in (value.values() if isinstance(value, dict) else value)]
 
 
 def _name(name: str, prefix: str) -> str:

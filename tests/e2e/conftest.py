@@ -1,4 +1,4 @@
-"""One real mesh for all end-to-end tests that do it no harm."""
+"""One real mesh for all end-to-end tests that leave it as they found it."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,6 @@ from tests.mesh import Mesh, running_mesh
 
 
 @pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    with running_mesh(tmp_path_factory.mktemp("mesh") / "home") as started:
+def mesh() -> Iterator[Mesh]:
+    with running_mesh() as started:
         yield started

@@ -70,7 +70,7 @@ def collector() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.read_body()
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -78,6 +78,16 @@ def collector() -> Iterator[tuple[str, list[tuple[str, str]]]]:
                 spans.extend((names[0], span.trace_id.hex()) for scope in resource.scope_spans for span in scope.spans)
             self.send_response(200)
             self.end_headers()
+
+        def read_body(self) -> bytes:
+            """Python's exporter sends a length, Envoy chunks."""
+            if "content-length" in self.headers:
+                return self.rfile.read(int(self.headers["content-length"]))
+            body = bytearray()
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            return bytes(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
             """Quiet."""

@@ -5,59 +5,19 @@ import json
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat import ChatCompletionMessageParam as MessageParam
 
-BOUND_SECONDS = 30
+from tests.simulated_model import BOUND_SECONDS, Server, simulated_model
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running simulated model, OpenAI's client to it (without retries) and a plain one for the other endpoints."""
-
-    process: Process
-    client: openai.AsyncOpenAI
-    http: httpx.AsyncClient
-
-    async def calls(self) -> dict[str, Any]:
-        return dict((await self.http.get("/calls")).json())
-
-    async def calls_reach(self, **expected: int) -> None:
-        """Wait until the counts are these."""
-        async with asyncio.timeout(BOUND_SECONDS):
-            while not expected.items() <= (await self.calls()).items():
-                pass
-
-
-@asynccontextmanager
-async def simulated_model(*options: str) -> AsyncIterator[Server]:
-    """Start the program on a free port; stops it at the end."""
-    command = [sys.executable, "-m", "load.simulated_model", "--port", "0", *options]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), BOUND_SECONDS)
-        url = line.decode().removeprefix("listening on ").strip()
-        async with (
-            openai.AsyncOpenAI(api_key="none", base_url=f"{url}/v1", max_retries=0) as client,
-            httpx.AsyncClient(base_url=url) as http,
-        ):
-            yield Server(process, client, http)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @asynccontextmanager
@@ -281,7 +241,7 @@ async def test_a_signal_stops_the_server_cleanly_though_calls_hang(number: signa
     ):
         await server.calls_reach(concurrent=1, waiting=1)
         server.process.send_signal(number)
-        assert await asyncio.wait_for(server.process.wait(), BOUND_SECONDS) == 0
+        assert await asyncio.to_thread(server.process.wait, BOUND_SECONDS) == 0
         for call in (running, waiting):
             with pytest.raises(openai.APIConnectionError):
                 await call

@@ -1,0 +1,130 @@
+"""Settings of the launcher's own programs: the whole mesh, the local model, the command line's calls."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from envoyconf.topology import TlsFiles, Topology
+from launcher.home import home_faults
+from meshkit.settings import Port, Settings, file_fault, variable_of
+
+MODEL_NAME = "smollm2-135m-instruct"
+
+Home = Annotated[str, Meta(min_length=1, description="Folder for what is kept: keys, databases, logs.")]
+SecretFile = Annotated[
+    str, Meta(description="File with the secret that signs identities. Empty: <home>/mesh-secret, made when missing.")
+]
+InnerPort = Annotated[Port, Meta(description="Envoy's inner listener, through which services call each other.")]
+PortShift = Annotated[
+    int, Meta(description="Added to every port, default or set, so that several meshes fit on one machine.")
+]
+
+
+class UpSettings(Settings, frozen=True, kw_only=True):
+    """What `shoal up` itself reads. The processes that it starts read their own from the same environment."""
+
+    home: Home = ".shoal"
+    mesh_secret_file: SecretFile = ""
+    agent_replicas: Annotated[int, Meta(ge=1, le=20, description="How many agents to start.")] = 3
+    gateway_replicas: Annotated[int, Meta(ge=1, le=10, description="How many gateways to start.")] = 1
+    front_port: Annotated[Port, Meta(description="The front door without TLS: REST and gRPC.")] = 8080
+    tls_port: Annotated[Port, Meta(description="The front door with TLS.")] = 8443
+    inner_port: InnerPort = 8090
+    admin_port: Annotated[Port, Meta(description="Envoy's administration and metrics.")] = 9901
+    port_shift: PortShift = 0
+    limits_redis_url: Annotated[str, Meta(description="Redis for limits (noeviction). Empty: a local Valkey.")] = ""
+    state_redis_url: Annotated[str, Meta(description="Redis for sessions (noeviction). Empty: a local Valkey.")] = ""
+    cache_redis_url: Annotated[str, Meta(description="Redis for answers (allkeys-lfu). Empty: a local Valkey.")] = ""
+    model_base_url: Annotated[
+        str, Meta(description="Base of an OpenAI-compatible API, ending in /v1. Empty: the local model.")
+    ] = ""
+    tls_cert_file: Annotated[str, Meta(description="Certificate chain of the front door (PEM). Empty: no TLS.")] = ""
+    tls_key_file: Annotated[str, Meta(description="Key of that certificate (PEM).")] = ""
+    otlp_endpoint: Annotated[
+        str, Meta(description="Base address for OTLP over HTTP, such as http://127.0.0.1:4318. Empty: no spans.")
+    ] = ""
+    drain_seconds: Annotated[
+        float, Meta(ge=0, description="On SIGTERM to a service: how long its running calls may take to end.")
+    ] = 5.0
+
+    def faults(self) -> list[str]:
+        return [*home_faults(self.home), *self._tls_faults(), *self._secret_faults(), *self._topology_faults()]
+
+    def topology(self) -> Topology:
+        """The table of ports and pools. Raises ValueError if a port is out of range or has two users."""
+        chosen = {8080: self.front_port, 8443: self.tls_port, 8090: self.inner_port, 9901: self.admin_port}
+        return dataclasses.replace(
+            Topology.default(
+                agent_replicas=self.agent_replicas,
+                gateways=self.gateway_replicas,
+                place=lambda port: chosen.get(port, port) + self.port_shift,
+            ),
+            tls=TlsFiles(cert_file=self.tls_cert_file, key_file=self.tls_key_file) if self.tls_cert_file else None,
+            otlp_endpoint=self.otlp_endpoint or None,
+        )
+
+    def _tls_faults(self) -> list[str]:
+        files = {"tls_cert_file": self.tls_cert_file, "tls_key_file": self.tls_key_file}
+        if not any(files.values()):
+            return []
+        if missing := [variable_of(field) for field, path in files.items() if not path]:
+            return [f"{missing[0]} must be set too: TLS needs a certificate and its key"]
+        return [fault for field, path in files.items() for fault in file_fault(field, path)]
+
+    def _secret_faults(self) -> list[str]:
+        return file_fault("mesh_secret_file", self.mesh_secret_file) if self.mesh_secret_file else []
+
+    def _topology_faults(self) -> list[str]:
+        try:
+            self.topology()
+        except ValueError as error:
+            return [f"{error} The ports come from SHOAL_PORT_SHIFT and SHOAL_*_PORT, the rest from its own setting."]
+        return []
+
+
+class ModelSettings(Settings, frozen=True, kw_only=True):
+    """The local model server."""
+
+    port: Annotated[Port, Meta(description="The port on 127.0.0.1 where this process serves.")]
+    model_slots: Annotated[int, Meta(ge=1, le=64, description="Answers that the local model writes at once.")] = 4
+    model_context_tokens: Annotated[
+        int, Meta(ge=512, le=8192, description="Tokens of question and answer together, for each slot.")
+    ] = 4096
+    model_threads: Annotated[
+        int,
+        Meta(
+            ge=1, le=256, description="Threads that the local model computes with; each should have a core to itself."
+        ),
+    ] = 1
+
+
+class MigrateSettings(Settings, frozen=True, kw_only=True):
+    """Where the databases are that `shoal migrate` brings up to date."""
+
+    home: Home = ".shoal"
+    database_url: Annotated[
+        str, Meta(description="SQL database, such as postgresql://user@host/name. Empty: SQLite files in the home.")
+    ] = ""
+
+
+class KeysSettings(Settings, frozen=True, kw_only=True):
+    """How the command line reaches the limiter, which keeps the API keys."""
+
+    home: Home = ".shoal"
+    mesh_secret_file: SecretFile = ""
+    mesh_address: Annotated[
+        str, Meta(description="Host and port of Envoy's inner listener. Empty: the one on this machine.")
+    ] = ""
+    inner_port: InnerPort = 8090
+    port_shift: PortShift = 0
+
+    def faults(self) -> list[str]:
+        return file_fault("mesh_secret_file", str(self.secret_file()))
+
+    def secret_file(self) -> Path:
+        return Path(self.mesh_secret_file or Path(self.home) / "mesh-secret")
+
+    def address(self) -> str:
+        return self.mesh_address or f"127.0.0.1:{self.inner_port + self.port_shift}"

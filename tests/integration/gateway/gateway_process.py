@@ -1,0 +1,102 @@
+"""The gateway as a process of its own, and clients of it."""
+
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from meshkit.identity import HEADER, Authentication, Identity, IdentitySigner
+from tests.backends import accepts_connections, wait_until
+from tests.ports import free_port
+
+SECRET = b"the mesh secret of these tests, 32 bytes or more"
+SIGNER = IdentitySigner(SECRET)
+REPLICA = "gateway-1"
+TIMEOUT_SECONDS = 20.0
+MAX_BYTES = 400_000
+
+_PROGRAM = """
+import asyncio, os
+from meshkit.settings import load
+from services.gateway.main import run
+from services.gateway.settings import GatewaySettings
+asyncio.run(run(load(GatewaySettings, os.environ)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayProcess:
+    """A running gateway."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    metrics_url: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, headers: httpx._types.HeaderTypes | None = None) -> httpx.AsyncClient:
+        """A client that carries an identity, or whatever headers it is given instead."""
+        headers = signed() if headers is None else headers
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=TIMEOUT_SECONDS)
+
+    def counted(self, method: str, status: int) -> float:
+        """How many requests ended with that status."""
+        name = f'shoal_http_seconds_count{{method="{method}",status="{status}"}} '
+        with urllib.request.urlopen(self.metrics_url) as response:  # noqa: S310 - our own http address
+            lines = response.read().decode().splitlines()
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+@contextmanager
+def gateway_process(folder: Path, *, mesh_port: int, **settings: str) -> Iterator[GatewayProcess]:
+    """Starts a gateway and waits until it serves; it has stopped in order at the end."""
+    secret_file = folder / "mesh_secret"
+    secret_file.write_bytes(SECRET)
+    port, metrics_port = free_port(), free_port()
+    environ = {
+        "SHOAL_REPLICA": REPLICA,
+        "SHOAL_PORT": str(port),
+        "SHOAL_METRICS_PORT": str(metrics_port),
+        "SHOAL_MESH_SECRET_FILE": str(secret_file),
+        "SHOAL_MESH_ADDRESS": f"127.0.0.1:{mesh_port}",
+        "SHOAL_REQUEST_MAX_BYTES": str(MAX_BYTES),
+        "SHOAL_LOG_LEVEL": "warning",
+        "SHOAL_DRAIN_NOTICE_SECONDS": "0",
+        "SHOAL_DRAIN_SECONDS": "1",
+        **settings,
+    }
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], env=environ) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or accepts_connections(port), "the start of the gateway")
+            assert process.poll() is None, "the gateway ended at its start; its output says why"
+            yield GatewayProcess(process, port, f"http://127.0.0.1:{metrics_port}/metrics")
+        finally:
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        assert process.wait(TIMEOUT_SECONDS) == 0
+    finally:
+        process.kill()
+
+
+def signed(
+    tenant: str = "acme",
+    *,
+    authentication: Authentication = Authentication.API_KEY,
+    lifetime_seconds: float = 600,
+    signer: IdentitySigner = SIGNER,
+) -> dict[str, str]:
+    """The header that Envoy adds for a caller."""
+    expires = time.time() + lifetime_seconds
+    return {HEADER: signer.sign(Identity(tenant, "premium", "key_1", authentication, expires))}

@@ -1,0 +1,45 @@
+"""A gateway that is told to stop: it says so, finishes what it began, and ends."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.backends import accepts_connections, wait_until
+from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, gateway_process, signed
+from tests.integration.gateway.scripted_agent import ScriptedAgent, completed, delta
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+async def test_a_running_stream_is_finished_after_the_gateway_stopped_listening(
+    agent: ScriptedAgent, agent_port: int, tmp_path: Path
+) -> None:
+    goes_on = asyncio.Event()
+    agent.on("Until the end.", delta("first"), goes_on, delta("last"), completed())
+    limits = {"SHOAL_DRAIN_NOTICE_SECONDS": "2", "SHOAL_DRAIN_SECONDS": str(TIMEOUT_SECONDS)}
+    running = gateway_process(tmp_path, mesh_port=agent_port, **limits)
+    gateway = await asyncio.to_thread(running.__enter__)
+    body = {"task": "Until the end.", "stream": True}
+    async with gateway.client() as client, client.stream("POST", "/api/v1/task", json=body) as response:
+        lines = response.aiter_lines()
+        while "first" not in await anext(lines):
+            pass
+        gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(wait_until, lambda: statuses(gateway.url) == (503, 503, 200), "the notice")
+        await asyncio.to_thread(wait_until, lambda: not accepts_connections(gateway.port), "the end of listening")
+        goes_on.set()
+        rest = [line async for line in lines]
+    assert any("last" in line for line in rest)
+    assert rest[-2:] == ["data: [DONE]", ""]
+    await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+def statuses(url: str) -> tuple[int, int, int]:
+    """Of /health, of /health/ready, and of a request that is still taken."""
+    with httpx.Client(base_url=url, headers=signed()) as client:
+        paths = ("/health", "/health/ready", "/v1/models")
+        alive, ready, models = (client.get(path).status_code for path in paths)
+        return alive, ready, models

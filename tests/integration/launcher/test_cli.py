@@ -1,0 +1,141 @@
+"""The command `shoal` as a user meets it, as far as that needs no running mesh."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from launcher import binaries
+from launcher.cli import main
+from tests.ports import free_port
+
+COMMANDS = [
+    ["up"], ["run"], ["check"], ["migrate"], ["settings"],
+    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+]  # fmt: skip
+
+
+def shoal(*arguments: str, **variables: str) -> Result:
+    """Runs a command in this process, with no other SHOAL_* variables than these."""
+    unset = dict.fromkeys((name for name in os.environ if name.startswith("SHOAL_")), None)
+    return CliRunner().invoke(main, arguments, env={**unset, **variables}, catch_exceptions=False)
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_does(command: list[str]) -> None:
+    result = shoal(*command, "--help")
+    assert result.exit_code == 0
+    assert len(result.stdout.split()) > 15
+
+
+def test_good_settings_are_counted(tmp_path: Path) -> None:
+    result = shoal("check", SHOAL_HOME=str(tmp_path / "home"))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("settings, all good\n")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_quiet_check_says_nothing_when_all_is_good(tmp_path: Path) -> None:
+    assert shoal("check", "--quiet", SHOAL_HOME=str(tmp_path)).output == ""
+
+
+def test_every_fault_of_every_program_is_listed_at_once() -> None:
+    result = shoal(
+        "check",
+        SHOAL_AGENT_REPLICAS="many",
+        SHOAL_TIERS="free",
+        SHOAL_DATABASE_URL="mysql://somewhere",
+        SHOAL_AGENT="no_such_package:factory",
+        SHOAL_REQUEST_MAX_BYTES="-1",
+        SHOAL_MODEL_SLOTS="0",
+        SHOAL_AGENT_REPLICA="3",
+    )
+    assert result.exit_code == 2
+    for variable in (
+        "SHOAL_AGENT_REPLICAS", "SHOAL_TIERS", "SHOAL_DATABASE_URL", "SHOAL_AGENT:", "SHOAL_REQUEST_MAX_BYTES",
+        "SHOAL_MODEL_SLOTS", "SHOAL_AGENT_REPLICA is not a setting of Shoal; did you mean SHOAL_AGENT_REPLICAS?",
+    ):  # fmt: skip
+        assert variable in result.stderr
+
+
+def test_faults_of_the_mesh_as_a_whole_are_listed() -> None:
+    result = shoal("check", SHOAL_TLS_CERT_FILE="/no/such/file")
+    assert result.exit_code == 2
+    assert "SHOAL_TLS_KEY_FILE" in result.stderr
+
+
+def test_a_fault_that_several_programs_have_is_listed_once() -> None:
+    result = shoal("check", SHOAL_LOG_LEVEL="loud")
+    assert result.exit_code == 2
+    assert result.stderr.count("SHOAL_LOG_LEVEL") == 1
+
+
+def test_a_secret_that_was_named_must_be_there() -> None:
+    assert "SHOAL_MESH_SECRET_FILE" in shoal("check", SHOAL_MESH_SECRET_FILE="/no/such/secret").stderr
+
+
+def test_a_busy_port_is_named_with_what_it_is_for_and_what_moves_it(tmp_path: Path, busy_port: int) -> None:
+    result = shoal("check", "--ports", SHOAL_HOME=str(tmp_path), SHOAL_FRONT_PORT=str(busy_port))
+    assert result.exit_code == 2
+    [sentence] = [line for line in result.stderr.splitlines() if f"port {busy_port} " in line]
+    assert "envoy" in sentence
+    assert "SHOAL_FRONT_PORT" in sentence
+    assert "SHOAL_PORT_SHIFT" in sentence
+
+
+def test_up_refuses_a_busy_port_before_it_starts_anything(tmp_path: Path, busy_port: int) -> None:
+    variables = {"SHOAL_HOME": str(tmp_path / "home"), "SHOAL_ADMIN_PORT": str(busy_port)}
+    result = subprocess.run([binaries.shoal(), "up"], env={**os.environ, **variables}, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert f"port {busy_port} (envoy) is in use by another program" in result.stderr
+    assert "SHOAL_ADMIN_PORT" in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_service_by_itself_lists_what_it_must_be_told() -> None:
+    result = shoal("run", "cache")
+    assert result.exit_code == 2
+    for variable in ("SHOAL_REPLICA", "SHOAL_PORT", "SHOAL_METRICS_PORT", "SHOAL_MESH_SECRET_FILE"):
+        assert f"{variable} must be set" in result.stderr
+
+
+def test_the_tables_of_all_owners_are_made_and_made_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert shoal("migrate", SHOAL_HOME=str(tmp_path)).exit_code == 0
+    for owner, table in {"agent": "preferences", "ratelimit": "api_keys"}.items():
+        database = sqlite3.connect(tmp_path / f"{owner}.db")
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        database.close()
+        assert table in tables
+
+
+def test_keys_say_when_the_mesh_is_not_running(tmp_path: Path) -> None:
+    (tmp_path / "mesh-secret").write_text("s" * 43)
+    address = f"127.0.0.1:{free_port()}"
+    result = shoal("keys", "list", SHOAL_HOME=str(tmp_path), SHOAL_MESH_ADDRESS=address)
+    assert result.exit_code == 1
+    assert result.stderr == f"The mesh does not answer at {address}; start it with `make run` or `shoal up`.\n"
+
+
+def test_keys_say_when_the_secret_is_no_good(tmp_path: Path) -> None:
+    (tmp_path / "mesh-secret").write_text("short")
+    result = shoal("keys", "list", SHOAL_HOME=str(tmp_path))
+    assert result.exit_code == 1
+    assert "32 bytes" in result.stderr
+
+
+def test_the_settings_are_shown_as_a_table() -> None:
+    assert "| `SHOAL_AGENT_REPLICAS` |" in shoal("settings").stdout

@@ -1,0 +1,136 @@
+"""A real gRPC server whose RPCs do what a test tells them to, behind the guard that every service has."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from meshkit.channel import open_channel
+from meshkit.identity import HEADER, Authentication, Identity, IdentitySigner
+from meshkit.interceptor import CallInterceptor
+from meshkit.metrics import Metrics
+from meshkit.serve import new_server
+from shoal.agent.v1 import agent_pb2 as pb
+from shoal.agent.v1 import agent_pb2_grpc
+from shoal.cache.v1 import cache_pb2
+from tests.backends import wait_until
+
+SECRET = b"the mesh secret of these tests, 32 bytes or more"
+SIGNER = IdentitySigner(SECRET)
+AGENT = "shoal.agent.v1.AgentService"
+CACHE = "shoal.cache.v1.CacheService"
+EXECUTE = f"/{AGENT}/Execute"
+EXECUTE_STREAM = f"/{AGENT}/ExecuteStream"
+PUBLISH = f"/{CACHE}/Publish"
+TIMEOUT_SECONDS = 20.0
+
+Responses = AsyncGenerator[pb.ExecuteStreamResponse, None]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+async def says_hello(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
+    return pb.ExecuteResponse(output="Hello")
+
+
+async def streams_hello(request: pb.ExecuteStreamRequest) -> Responses:
+    for text in ("Hel", "lo"):
+        yield pb.ExecuteStreamResponse(delta=pb.Delta(text=text))
+
+
+@dataclass
+class Agent:
+    """The two forms of a turn; each does what the test set."""
+
+    execute: Callable[[pb.ExecuteRequest], Awaitable[pb.ExecuteResponse]] = says_hello
+    execute_stream: Callable[[pb.ExecuteStreamRequest], Responses] = streams_hello
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        async def execute(request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
+            return await self.execute(request)
+
+        async def execute_stream(
+            request: pb.ExecuteStreamRequest, context: Context
+        ) -> AsyncIterator[pb.ExecuteStreamResponse]:
+            async with aclosing(self.execute_stream(request)) as responses:
+                async for response in responses:
+                    yield response
+
+        methods: Any = {
+            "Execute": grpc.unary_unary_rpc_method_handler(
+                execute, pb.ExecuteRequest.FromString, pb.ExecuteResponse.SerializeToString
+            ),
+            "ExecuteStream": grpc.unary_stream_rpc_method_handler(
+                execute_stream, pb.ExecuteStreamRequest.FromString, pb.ExecuteStreamResponse.SerializeToString
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(AGENT, methods),))
+
+
+@dataclass
+class Cache:
+    """A call whose request is a stream: remembers the steps that are published."""
+
+    steps: list[str | None] = field(default_factory=list)
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        async def publish(
+            requests: AsyncIterator[cache_pb2.PublishRequest], context: Context
+        ) -> cache_pb2.PublishResponse:
+            async for request in requests:
+                self.steps.append(request.WhichOneof("step"))
+            return cache_pb2.PublishResponse(stored=True)
+
+        methods: Any = {
+            "Publish": grpc.stream_unary_rpc_method_handler(
+                publish, cache_pb2.PublishRequest.FromString, cache_pb2.PublishResponse.SerializeToString
+            )
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(CACHE, methods),))
+
+
+@dataclass
+class GuardedServer:
+    """The server, and a channel to it."""
+
+    agent: Agent
+    cache: Cache
+    channel: grpc.aio.Channel
+    metrics: Metrics
+
+    @property
+    def stub(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
+        return agent_pb2_grpc.AgentServiceStub(self.channel)
+
+    def counted(self, method: str, code: str) -> float:
+        """How many calls ended like that."""
+        labels = {"method": method, "code": code}
+        return self.metrics.registry.get_sample_value("shoal_rpc_seconds_count", labels) or 0
+
+    async def counts(self, method: str, code: str) -> None:
+        """Returns when a call has ended like that."""
+        await asyncio.to_thread(wait_until, lambda: self.counted(method, code) == 1, f"the end of a call with {code}")
+
+
+@asynccontextmanager
+async def guarded_server() -> AsyncIterator[GuardedServer]:
+    metrics, agent, cache = Metrics(), Agent(), Cache()
+    server = new_server([CallInterceptor(signer=SIGNER, metrics=metrics)])
+    agent.add_to(server)
+    cache.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with open_channel(f"127.0.0.1:{port}") as channel:
+            yield GuardedServer(agent, cache, channel, metrics)
+    finally:
+        await server.stop(None)
+
+
+def signed(tenant: str = "acme", *, lifetime_seconds: float = 60, signer: IdentitySigner = SIGNER) -> tuple[str, str]:
+    """The metadata entry that says who calls."""
+    expires = time.time() + lifetime_seconds
+    return (HEADER, signer.sign(Identity(tenant, "premium", "key_1", Authentication.API_KEY, expires)))

@@ -1,0 +1,23 @@
+"""The agent that Shoal brings."""
+
+from services.agent.chat_agent import ChatAgent
+from services.agent.conversation import Message, Role, Sampling, Tool
+from services.agent.ports import AgentTurn, ChatRequest
+from tests.unit.agent.scripted_model import ScriptedModel
+from tests.unit.agent.world import HELLO
+
+
+async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -> None:
+    model = ScriptedModel("small", answer=HELLO)
+    turn = AgentTurn(
+        model="small",
+        messages=(Message(Role.USER, "Hi."),),
+        sampling=Sampling(seed=1),
+        tools=(Tool("add", "", {}),),
+        tool_choice="add",
+        tenant="acme",
+    )
+    assert [event async for event in ChatAgent(model).run(turn)] == list(HELLO)
+    assert model.requests == [
+        ChatRequest(model="small", messages=turn.messages, sampling=turn.sampling, tools=turn.tools, tool_choice="add")
+    ]

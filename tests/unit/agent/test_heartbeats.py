@@ -1,0 +1,140 @@
+"""Streams with heartbeats. An interval of a microsecond has passed whenever something is waited for."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+
+from services.agent.heartbeats import with_heartbeats
+
+NEVER = 3600.0
+AT_ONCE = 0.000_001
+
+
+class Source:
+    """Gives what is put into it, until it is told to end."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[int | Exception] = asyncio.Queue()
+        self.has_begun = asyncio.Event()
+        self.is_open = True
+        self.tasks: set[asyncio.Task[object] | None] = set()
+
+    async def events(self) -> AsyncGenerator[int, None]:
+        self.has_begun.set()
+        try:
+            while True:
+                self.tasks.add(asyncio.current_task())
+                event = await self.queue.get()
+                if isinstance(event, Exception):
+                    raise event
+                if event < 0:
+                    return
+                yield event
+        finally:
+            self.tasks.add(asyncio.current_task())
+            self.is_open = False
+
+    def put(self, *events: int | Exception) -> None:
+        for event in events:
+            self.queue.put_nowait(event)
+
+
+async def test_events_come_through_in_order_and_the_end_closes_them() -> None:
+    source = Source()
+    source.put(*range(100), -1)
+    assert [event async for event in with_heartbeats(source.events(), interval_seconds=NEVER)] == list(range(100))
+    assert not source.is_open
+
+
+async def test_a_heartbeat_comes_when_nothing_happens() -> None:
+    source = Source()
+    async with aclosing(with_heartbeats(source.events(), interval_seconds=AT_ONCE)) as beating:
+        assert [await anext(beating), await anext(beating)] == [None, None]
+        source.put(1, -1)
+        assert [event async for event in beating if event is not None] == [1]
+
+
+async def test_no_event_is_lost_between_heartbeats() -> None:
+    source = Source()
+
+    async def feed() -> None:
+        for number in range(500):
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            source.put(number)
+        source.put(-1)
+
+    feeding = asyncio.create_task(feed())
+    seen = [event async for event in with_heartbeats(source.events(), interval_seconds=AT_ONCE)]
+    await feeding
+    assert [event for event in seen if event is not None] == list(range(500))
+    assert None in seen
+
+
+async def test_a_failure_comes_after_the_events_before_it() -> None:
+    source = Source()
+    source.put(1, 2, ValueError("broken"))
+    events = with_heartbeats(source.events(), interval_seconds=NEVER)
+    assert [await anext(events), await anext(events)] == [1, 2]
+    with pytest.raises(ValueError, match="broken"):
+        await anext(events)
+    assert not source.is_open
+
+
+async def test_closing_stops_what_it_waits_for() -> None:
+    source = Source()
+    beating = with_heartbeats(source.events(), interval_seconds=AT_ONCE)
+    assert await anext(beating) is None
+    await beating.aclose()
+    assert not source.is_open
+
+
+async def test_closing_stops_a_source_that_is_ahead_of_its_reader() -> None:
+    source = Source()
+    source.put(*range(10))
+    beating = with_heartbeats(source.events(), interval_seconds=NEVER)
+    assert await anext(beating) == 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await beating.aclose()
+    assert not source.is_open
+
+
+async def test_a_source_is_never_far_ahead_of_its_reader() -> None:
+    source = Source()
+    source.put(*range(100))
+    beating = with_heartbeats(source.events(), interval_seconds=NEVER)
+    await anext(beating)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert source.queue.qsize() >= 97
+    await beating.aclose()
+
+
+async def test_cancelling_the_reader_stops_the_source() -> None:
+    source = Source()
+
+    async def read() -> None:
+        async with aclosing(with_heartbeats(source.events(), interval_seconds=NEVER)) as beating:
+            await anext(beating)
+
+    reading = asyncio.create_task(read())
+    await source.has_begun.wait()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert not source.is_open
+
+
+async def test_one_task_runs_the_source_from_its_first_event_to_its_end() -> None:
+    """Timeouts and task groups that an agent holds over its events must be left by the task that entered them."""
+    for cut_short in (False, True):
+        source = Source()
+        source.put(1, 2, 3, *([] if cut_short else [-1]))
+        async with aclosing(with_heartbeats(source.events(), interval_seconds=NEVER)) as beating:
+            async for event in beating:
+                if cut_short and event == 3:
+                    break
+        assert len(source.tasks) == 1
+        assert not source.is_open

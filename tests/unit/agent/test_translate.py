@@ -1,0 +1,204 @@
+"""Between the protos and the core, in both directions."""
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+from google.protobuf import struct_pb2
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
+from meshkit.errors import ShoalError
+from services.agent import translate
+from services.agent.conversation import (
+    AnswerEvent,
+    Completed,
+    Delta,
+    FinishReason,
+    Message,
+    Role,
+    Sampling,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from services.agent.request import CacheMode, TurnRequest
+from services.agent.turn import CacheStatus, Started, TurnEvent
+from shoal.agent.v1 import agent_pb2 as pb
+
+STARTED = Started(
+    id="turn_1",
+    stream_id="stream_1",
+    model="small",
+    why="the default model",
+    cache_status=CacheStatus.HIT,
+    cache_level="l2",
+    cache_age_seconds=1.5,
+    session_id="s",
+    created=1_800_000_000.25,
+)
+NESTED = {"a": 1, "b": [1.5, None, True, "x", {}], "c": {"d": -(2**53)}, "": "", "large": 1e300}
+
+
+def role_in(number: int) -> Role:
+    request = pb.ExecuteRequest(history=[pb.Message(role=pb.Role.ValueType(number))])
+    return translate.turn_request(request).history[0].role
+
+
+def cache_mode_in(number: int) -> CacheMode:
+    request = pb.ExecuteRequest(cache=pb.CacheControl(mode=pb.CacheMode.ValueType(number)))
+    return translate.turn_request(request).cache_mode
+
+
+def numbers_of(enum: EnumTypeWrapper) -> set[int]:
+    return set(enum.values()) - {0}
+
+
+def refused_field(request: pb.ExecuteRequest) -> str:
+    with pytest.raises(ShoalError) as refused:
+        translate.turn_request(request)
+    assert refused.value.code == "INVALID_ARGUMENT"
+    return refused.value.field
+
+
+@pytest.mark.parametrize(("enum", "read"), [(pb.Role, role_in), (pb.CacheMode, cache_mode_in)])
+def test_every_value_that_a_caller_may_send_is_understood(enum: EnumTypeWrapper, read: Callable[[int], object]) -> None:
+    meanings = {enum.Name(number).partition("_")[2].lower(): read(number) for number in numbers_of(enum)}
+    assert all(name.endswith(str(meaning)) for name, meaning in meanings.items())
+
+
+def test_no_cache_mode_is_the_default_one() -> None:
+    assert cache_mode_in(pb.CACHE_MODE_UNSPECIFIED) is CacheMode.DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("enum", "members", "write"),
+    [
+        (pb.Role, Role, lambda role: translate.message_out(Message(role, "")).role),
+        (
+            pb.CacheStatus,
+            CacheStatus,
+            lambda status: (
+                translate.cache_report(
+                    Started(id="", stream_id="", model="", why="", cache_status=status, session_id="", created=0)
+                ).status
+            ),
+        ),
+        (
+            pb.FinishReason,
+            FinishReason,
+            lambda reason: translate.stream_response(Completed(reason), sequence=1, replica="").completed.finish_reason,
+        ),
+    ],
+)
+def test_every_value_that_we_send_has_its_own_number_and_none_is_left_over(
+    enum: EnumTypeWrapper, members: Collection[str], write: Callable[[Any], int]
+) -> None:
+    assert {write(member) for member in members} == numbers_of(enum)
+    assert all(enum.Name(write(member)).lower().endswith(member) for member in members)
+
+
+def test_every_field_of_a_request_arrives() -> None:
+    request = pb.ExecuteRequest(
+        task="Add.",
+        context=translate.struct(NESTED),
+        session_id="s",
+        user_id="ann",
+        model="small",
+        sampling=pb.SamplingParameters(max_tokens=1, temperature=0, top_p=0.5, stop=["x"], seed=-1),
+        tools=[pb.Tool(name="add", description="Adds.", parameters=translate.struct({"type": "object"}))],
+        tool_choice="add",
+        cache=pb.CacheControl(mode=pb.CACHE_MODE_BYPASS),
+        history=[
+            pb.Message(role=pb.ROLE_ASSISTANT, tool_calls=[pb.ToolCall(id="call_1", name="add", arguments="{}")]),
+            pb.Message(role=pb.ROLE_TOOL, content="3", tool_call_id="call_1"),
+        ],
+    )
+    assert {field.name for field, _ in request.ListFields()} == set(pb.ExecuteRequest.DESCRIPTOR.fields_by_name)
+    assert translate.turn_request(request) == TurnRequest(
+        task="Add.",
+        context=NESTED,
+        session_id="s",
+        user_id="ann",
+        model="small",
+        sampling=Sampling(max_tokens=1, temperature=0.0, top_p=0.5, stop=("x",), seed=-1),
+        tools=(Tool("add", "Adds.", {"type": "object"}),),
+        tool_choice="add",
+        cache_mode=CacheMode.BYPASS,
+        history=(
+            Message(Role.ASSISTANT, "", tool_calls=(ToolCall("call_1", "add", "{}"),)),
+            Message(Role.TOOL, "3", tool_call_id="call_1"),
+        ),
+    )
+
+
+def test_what_is_absent_stays_absent() -> None:
+    assert translate.turn_request(pb.ExecuteRequest(task="Add.")) == TurnRequest(task="Add.")
+
+
+@pytest.mark.parametrize("role", [pb.ROLE_UNSPECIFIED, 99])
+def test_a_message_of_nobody_is_refused(role: pb.Role.ValueType) -> None:
+    assert refused_field(pb.ExecuteRequest(history=[pb.Message(role=role)])) == "history"
+
+
+def test_a_cache_mode_that_is_none_is_refused() -> None:
+    mode = pb.CacheMode.ValueType(99)
+    assert refused_field(pb.ExecuteRequest(cache=pb.CacheControl(mode=mode))) == "cache.mode"
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_does_not_know_are_refused_wherever_they_are(number: float) -> None:
+    inside = translate.struct({"a": [{"b": number}]})
+    assert refused_field(pb.ExecuteRequest(context=inside)) == "context"
+    assert refused_field(pb.ExecuteRequest(tools=[pb.Tool(name="add", parameters=inside)])) == "tools"
+
+
+def test_whole_numbers_become_ints_again_and_others_stay() -> None:
+    values = translate.plain_dict(translate.struct(NESTED), field="context")
+    assert values == NESTED
+    assert [type(values["a"]), type(values["b"][0]), type(values["large"])] == [int, float, float]
+
+
+def test_a_value_of_no_kind_is_null() -> None:
+    assert translate.plain_dict(struct_pb2.Struct(fields={"a": struct_pb2.Value()}), field="context") == {"a": None}
+
+
+def test_a_message_goes_out_with_all_it_has() -> None:
+    message = Message(Role.ASSISTANT, "Hm.", tool_calls=(ToolCall("call_1", "add", "{}"),))
+    sent = pb.Message(
+        role=pb.ROLE_ASSISTANT, content="Hm.", tool_calls=[pb.ToolCall(id="call_1", name="add", arguments="{}")]
+    )
+    assert translate.message_out(message) == sent
+
+
+def test_started_goes_out_with_all_it_has() -> None:
+    started = translate.stream_response(STARTED, sequence=1, replica="agent-1").started
+    assert {field.name for field, _ in started.ListFields()} == set(pb.Started.DESCRIPTOR.fields_by_name)
+    assert started.cache == pb.CacheReport(status=pb.CACHE_STATUS_HIT, level="l2", age_seconds=1.5)
+    assert (started.replica, started.created.ToNanoseconds()) == ("agent-1", 1_800_000_000_250_000_000)
+
+
+def test_every_event_goes_out_as_its_own_kind() -> None:
+    events: list[TurnEvent] = [
+        STARTED,
+        Delta("a"),
+        ToolCall("c", "add", "{}"),
+        Usage(1, 2, 0.5),
+        Completed(FinishReason.STOP),
+    ]
+    kinds = [translate.stream_response(event, sequence=7, replica="").WhichOneof("event") for event in events]
+    assert kinds == ["started", "delta", "tool_call", "usage", "completed"]
+    assert translate.stream_response(events[3], sequence=7, replica="") == pb.ExecuteStreamResponse(
+        sequence=7, usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5)
+    )
+
+
+def test_a_whole_turn_in_one_message_has_all_its_events() -> None:
+    call = ToolCall("call_1", "add", "{}")
+    events: list[AnswerEvent] = [Delta("Hel"), Delta("lo"), call, Usage(1, 2, 0.5), Completed(FinishReason.TOOL_CALLS)]
+    response = translate.execute_response(STARTED, events, replica="agent-1")
+    assert {field.name for field, _ in response.ListFields()} == set(pb.ExecuteResponse.DESCRIPTOR.fields_by_name)
+    assert response.output == "Hello"
+    assert list(response.tool_calls) == [pb.ToolCall(id="call_1", name="add", arguments="{}")]
+    assert response.usage.output_tokens == 2
+    assert response.finish_reason == pb.FINISH_REASON_TOOL_CALLS

@@ -1,0 +1,201 @@
+"""One turn: its answer, from the agent or from the cache."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from meshkit.errors import Reason, ShoalError
+from services.agent.conversation import (
+    AnswerEvent,
+    Completed,
+    Delta,
+    FinishReason,
+    Message,
+    Role,
+    Sampling,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from services.agent.ports import AgentTurn
+from services.agent.request import CacheMode, TurnRequest
+from services.agent.turn import CacheStatus, Started
+from tests.unit.agent.scripted_agent import ScriptedAgent, Step
+from tests.unit.agent.world import ACME, ANONYMOUS, HELLO, NOW, STOP, World
+
+TASK = TurnRequest(task="Say hello.")
+PRICED = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000, 21.0), STOP)
+OTHERS: dict[str, dict[str, Any]] = {
+    "another task": {"task": "Say goodbye."},
+    "other facts": {"context": {"to": "the world"}},
+    "another model": {"model": "large"},
+    "the same model, but by name": {"model": "small"},
+    "other sampling": {"sampling": Sampling(seed=1)},
+    "other tools": {"tools": (Tool("add", "", {}),)},
+    "another choice of tools": {"tool_choice": "none"},
+    "other history": {"history": (Message(Role.USER, "Hi."),)},
+}
+
+
+def world_of(*script: Step) -> World:
+    return World(agent=ScriptedAgent(*script))
+
+
+async def test_a_turn_streams_started_the_priced_answer_and_completed() -> None:
+    world = World()
+    started = Started(
+        id="turn_1",
+        stream_id="stream_2",
+        model="small",
+        why="the default model",
+        cache_status=CacheStatus.MISS,
+        session_id="",
+        created=NOW,
+    )
+    assert await world.events(TASK) == [started, *PRICED]
+
+
+async def test_the_agent_is_given_the_whole_prompt() -> None:
+    world = World()
+    tool = Tool("add", "Adds.", {})
+    await world.events(
+        TurnRequest(task="Add.", model="large", sampling=Sampling(seed=1), tools=(tool,), tool_choice="add")
+    )
+    assert world.agent.turns == [
+        AgentTurn(
+            model="large",
+            messages=(Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Add.")),
+            sampling=Sampling(seed=1),
+            tools=(tool,),
+            tool_choice="add",
+            tenant="acme",
+        )
+    ]
+
+
+async def test_a_hit_is_replayed_without_the_agent() -> None:
+    world = World()
+    await world.events(TASK)
+    started, *answer = await world.events(TASK)
+    assert tuple(answer) == PRICED
+    assert isinstance(started, Started)
+    assert (started.cache_status, started.cache_level, started.cache_age_seconds) == (CacheStatus.HIT, "l1", 7.0)
+    assert len(world.agent.turns) == 1
+
+
+@pytest.mark.parametrize(
+    "request_", [TurnRequest(task="Hello.", cache_mode=CacheMode.BYPASS), TurnRequest(task="Hello now.")]
+)
+async def test_a_bypass_neither_looks_up_nor_stores(request_: TurnRequest) -> None:
+    world = World()
+    for _ in range(2):
+        assert (await world.started(request_)).cache_status is CacheStatus.BYPASS
+    assert len(world.agent.turns) == 2
+    assert (world.cache.asked, world.cache.kept) == ([], {})
+
+
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
+async def test_a_cut_off_answer_is_given_but_not_stored(reason: FinishReason) -> None:
+    world = world_of(Delta("Hel"), Completed(reason))
+    assert (await world.events(TASK))[1:] == [Delta("Hel"), Completed(reason)]
+    assert world.cache.kept == {}
+
+
+async def test_the_wish_for_a_tool_is_stored_like_an_answer() -> None:
+    answer: Sequence[AnswerEvent] = (ToolCall("call_1", "add", "{}"), Usage(1, 1), Completed(FinishReason.TOOL_CALLS))
+    world = world_of(*answer)
+    await world.events(TASK)
+    assert [len(kept) for kept in world.cache.kept.values()] == [3]
+    assert [type(event) for event in (await world.events(TASK))[1:]] == [ToolCall, Usage, Completed]
+
+
+@pytest.mark.parametrize("script", [[], [Delta("Hel")], [Delta("Hel"), STOP, Delta("lo")]])
+async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list[AnswerEvent]) -> None:
+    world = world_of(*script)
+    request = msgspec.structs.replace(TASK, session_id="s")
+    with pytest.raises(ShoalError) as failed:
+        await world.events(request)
+    assert failed.value.reason is Reason.MODEL_UNAVAILABLE
+    assert world.cache.kept == {}
+    assert (await world.sessions.load("acme", "s")).messages == ()
+
+
+async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_nothing_behind() -> None:
+    world = world_of(Delta("Hel"), ShoalError(Reason.MODEL_TIMEOUT, "silent"))
+    turn = world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME)
+    assert isinstance(await anext(turn), Started)
+    assert await anext(turn) == Delta("Hel")
+    with pytest.raises(ShoalError, match="silent"):
+        await anext(turn)
+    assert world.agent.ended == 1
+    assert world.cache.kept == {}
+    assert (await world.sessions.load("acme", "s")).messages == ()
+
+
+async def test_closing_a_turn_closes_its_agent_and_leaves_nothing_behind() -> None:
+    world = World()
+    turn = world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME)
+    assert [type(await anext(turn)) for _ in range(2)] == [Started, Delta]
+    await turn.aclose()
+    assert world.agent.ended == 1
+    assert world.cache.kept == {}
+    assert (await world.sessions.load("acme", "s")).messages == ()
+
+
+async def test_cancelling_a_turn_ends_an_agent_that_waits() -> None:
+    waiting = asyncio.Event()
+
+    async def wait_for_ever() -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    world = world_of(wait_for_ever)
+    turn = asyncio.create_task(world.events(TASK))
+    await waiting.wait()
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+    assert world.agent.ended == 1
+
+
+async def test_who_has_seen_the_end_finds_the_answer_stored() -> None:
+    world = World()
+    async for event in world.runner.run(TASK, ACME):
+        assert bool(world.cache.kept) == (event == STOP)
+
+
+async def test_an_unknown_model_is_refused_before_anything_else() -> None:
+    world = World()
+    with pytest.raises(ShoalError) as refused:
+        await world.events(TurnRequest(task="Hello.", model="largest", session_id="s"), ANONYMOUS)
+    assert (refused.value.reason, refused.value.field) == (Reason.MODEL_UNKNOWN, "model")
+    assert world.agent.turns == []
+
+
+async def test_the_same_turn_has_the_same_key() -> None:
+    world = World()
+    assert await world.key_of(TASK) == await world.key_of(TASK)
+    assert await world.key_of(TASK) == await World().key_of(TASK)
+
+
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
+async def test_what_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
+    world = World()
+    assert await world.key_of(TASK) != await world.key_of(msgspec.structs.replace(TASK, **change))
+
+
+async def test_tenant_agent_and_instructions_change_the_key() -> None:
+    keys = {
+        await World().key_of(TASK),
+        await World().key_of(TASK, msgspec.structs.replace(ACME, tenant="rival")),
+        await World(agent=ScriptedAgent(*HELLO, version="2")).key_of(TASK),
+        await World(system_prompt="Be kind.").key_of(TASK),
+    }
+    assert len(keys) == 4
+
+
+async def test_key_and_tier_of_a_caller_do_not_change_the_key() -> None:
+    colleague = msgspec.structs.replace(ACME, key_id="key_2", tier="free")
+    assert await World().key_of(TASK, colleague) == await World().key_of(TASK)
