@@ -36,6 +36,10 @@ def parameters(settings: ModelSettings) -> CommonParams:
     params.n_ctx = settings.model_slots * settings.model_context_tokens
     params.n_predict = 1024  # for who does not say max_tokens: a small model may not find an end by itself
     params.cpuparams.n_threads = settings.model_threads
+    # For callers that choose nothing: what the model's card advises, and a penalty that keeps it out of loops.
+    params.sampling.temp = 0.2
+    params.sampling.top_p = 0.9
+    params.sampling.penalty_repeat = 1.1
     params.cache_ram_mib = 64  # evicted prompts; the default would be 8 GiB
     params.verbosity = 1  # errors only, for more would log prompts
     # Nothing but the API: neither the chat page, nor what other callers are asking.

@@ -25,6 +25,8 @@ Handler = Any
 """A grpc.RpcMethodHandler whose behaviour is asynchronous; the published types know only synchronous ones."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
+REPLICA_HEADER = "x-shoal-replica"
+
 OURS = "/shoal."
 """Health and reflection are not ours, carry no identity and pass untouched."""
 
@@ -34,9 +36,11 @@ log = structlog.get_logger()
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Guards every RPC of the mesh's own services; handlers raise ShoalError and read `call.current()`."""
 
-    def __init__(self, *, signer: IdentitySigner, metrics: Metrics) -> None:
+    def __init__(self, *, signer: IdentitySigner, metrics: Metrics, replica: str) -> None:
+        """`replica` is the name of this process, which goes with every refusal."""
         self._signer = signer
         self._metrics = metrics
+        self._replica = replica
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -91,18 +95,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     yield
             except ShoalError as error:
                 outcome = status.status_code(error.code)
-                await _abort(context, error)
+                await self._abort(context, error)
             except asyncio.CancelledError:
                 outcome = grpc.StatusCode.CANCELLED
                 raise
+            except grpc.aio.InternalError as error:
+                # What grpc raises when we write to a caller who has just left.
+                outcome = grpc.StatusCode.CANCELLED
+                raise asyncio.CancelledError from error
             except Exception:
                 outcome = grpc.StatusCode.INTERNAL
                 log.exception("rpc failed", method=method)
-                await _abort(context, ShoalError(Reason.INTERNAL, "Something went wrong on our side."))
+                await self._abort(context, ShoalError(Reason.INTERNAL, "Something went wrong on our side."))
             finally:
                 seconds = time.perf_counter() - started
                 self._metrics.rpc_seconds.labels(method, outcome.name).observe(seconds)
                 log.info("rpc", method=method, code=outcome.name, seconds=round(seconds, 6))
+
+    async def _abort(self, context: Context, error: ShoalError) -> None:
+        trailers = (*status.trailers(error), (REPLICA_HEADER, self._replica))
+        await context.abort(status.status_code(error.code), error.message, trailers)
 
     def _accept(self, context: Context, request_id: str) -> Call:
         signed = [str(value) for key, value in context.invocation_metadata() or () if key == IDENTITY_HEADER]
@@ -128,7 +140,3 @@ def _parsed(handler: Handler, request: bytes) -> Any:
 
 def _single_values(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-
-
-async def _abort(context: Context, error: ShoalError) -> None:
-    await context.abort(status.status_code(error.code), error.message, status.trailers(error))

@@ -28,7 +28,9 @@ class Process:
 
     def new_server(self) -> grpc.aio.Server:
         """A gRPC server that guards every RPC of ours."""
-        return serve.new_server([CallInterceptor(signer=self.signer, metrics=self.metrics)])
+        return serve.new_server(
+            [CallInterceptor(signer=self.signer, metrics=self.metrics, replica=self.settings.replica)]
+        )
 
     async def serve(self, server: grpc.aio.Server, services: Sequence[str]) -> None:
         """Serves the named services on the process's port until it is told to stop, then drains.

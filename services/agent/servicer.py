@@ -50,7 +50,7 @@ class AgentServicer(AgentServiceServicer):
         self._task_max_bytes = task_max_bytes
         self._heartbeat_seconds = heartbeat_seconds
 
-    async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:  # noqa: N802
+    async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
         turn, caller = self._checked(request), _caller()
         events: list[AnswerEvent] = []
         started: Started | None = None
@@ -65,7 +65,7 @@ class AgentServicer(AgentServiceServicer):
             raise ShoalError(Reason.INTERNAL, "The turn ended before it began.")
         return translate.execute_response(started, events, replica=self._replica)
 
-    async def ExecuteStream(  # noqa: N802
+    async def ExecuteStream(
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         turn, caller = self._checked(request.turn), _caller()
@@ -82,7 +82,7 @@ class AgentServicer(AgentServiceServicer):
                 sequence += 1
                 yield translate.stream_response(event, sequence=sequence, replica=self._replica)
 
-    async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:  # noqa: N802
+    async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         caller = _caller()
         _require_id("session_id", request.session_id)
         session = await self._sessions.load(caller.tenant, request.session_id)
@@ -96,26 +96,20 @@ class AgentServicer(AgentServiceServicer):
             expires=translate.timestamp(self._clock() + session.expires_in_seconds),
         )
 
-    async def DeleteSession(  # noqa: N802
-        self, request: pb.DeleteSessionRequest, context: Context
-    ) -> pb.DeleteSessionResponse:
+    async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Context) -> pb.DeleteSessionResponse:
         caller = _caller()
         _require_id("session_id", request.session_id)
         existed = await self._sessions.delete(caller.tenant, request.session_id)
         return pb.DeleteSessionResponse(existed=existed)
 
-    async def GetPreferences(  # noqa: N802
-        self, request: pb.GetPreferencesRequest, context: Context
-    ) -> pb.GetPreferencesResponse:
+    async def GetPreferences(self, request: pb.GetPreferencesRequest, context: Context) -> pb.GetPreferencesResponse:
         caller = _caller()
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
         kept = await self._preferences.get(caller.tenant, request.user_id)
         return pb.GetPreferencesResponse(preferences=translate.struct(kept.values), version=kept.version)
 
-    async def PutPreferences(  # noqa: N802
-        self, request: pb.PutPreferencesRequest, context: Context
-    ) -> pb.PutPreferencesResponse:
+    async def PutPreferences(self, request: pb.PutPreferencesRequest, context: Context) -> pb.PutPreferencesResponse:
         caller = _caller()
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
@@ -126,7 +120,7 @@ class AgentServicer(AgentServiceServicer):
         version = await self._preferences.put(caller.tenant, request.user_id, values, expected_version=expected)
         return pb.PutPreferencesResponse(version=version)
 
-    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         _caller()
         models = await self._catalog.models()
         return pb.ListModelsResponse(

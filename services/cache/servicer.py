@@ -39,7 +39,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._policies = policies
         self._clock = clock
 
-    async def Open(self, request: cache_pb2.OpenRequest, context: Context) -> cache_pb2.OpenResponse:  # noqa: N802
+    async def Open(self, request: cache_pb2.OpenRequest, context: Context) -> cache_pb2.OpenResponse:
         place = self._place(_tenant(), request.key, request.policy)
         now = self._clock()
         found = await self._hierarchy.get(place.key, place.policy, now)
@@ -50,7 +50,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             hit=cache_pb2.Hit(events=found.entry.events, level=found.level, age_seconds=age_seconds)
         )
 
-    async def Publish(  # noqa: N802
+    async def Publish(
         self, request_iterator: AsyncIterator[cache_pb2.PublishRequest], context: Context
     ) -> cache_pb2.PublishResponse:
         tenant = _tenant()
@@ -63,7 +63,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         stored = entry is not None and await self._hierarchy.put(place.key, entry, place.policy, now)
         return cache_pb2.PublishResponse(stored=stored, size_bytes=draft.size_bytes)
 
-    async def Stats(self, request: cache_pb2.StatsRequest, context: Context) -> cache_pb2.StatsResponse:  # noqa: N802
+    async def Stats(self, request: cache_pb2.StatsRequest, context: Context) -> cache_pb2.StatsResponse:
         require_known(call.current().identity)
         levels = [cache_pb2.LevelStats(**asdict(stats)) for stats in self._hierarchy.stats()]
         return cache_pb2.StatsResponse(levels=levels)

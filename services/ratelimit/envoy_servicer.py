@@ -39,9 +39,7 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
         self._signer = signer
         self._decisions = metrics.decisions
 
-    async def ShouldRateLimit(  # noqa: N802
-        self, request: RateLimitRequest, context: Context
-    ) -> RateLimitResponse:
+    async def ShouldRateLimit(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
         with self._span(context):
             return await self._answer(request, context)
 

@@ -38,7 +38,7 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         self._directory = directory
         self._tiers = tiers
 
-    async def Take(self, request: pb.TakeRequest, context: Context) -> pb.TakeResponse:  # noqa: N802
+    async def Take(self, request: pb.TakeRequest, context: Context) -> pb.TakeResponse:
         identity = call.current().identity
         require_known(identity)
         tier, decision = await self._limiter.take(identity, request.cost)
@@ -48,15 +48,13 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
             retry_after=None if decision.allowed else _duration(decision.retry_after_micros),
         )
 
-    async def Peek(self, request: pb.PeekRequest, context: Context) -> pb.PeekResponse:  # noqa: N802
+    async def Peek(self, request: pb.PeekRequest, context: Context) -> pb.PeekResponse:
         identity = call.current().identity
         require_known(identity)
         tier, decision = await self._limiter.peek(identity)
         return pb.PeekResponse(bucket=_bucket(tier, decision))
 
-    async def CreateApiKey(  # noqa: N802
-        self, request: pb.CreateApiKeyRequest, context: Context
-    ) -> pb.CreateApiKeyResponse:
+    async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
         require_operator(call.current().identity)
         _check_tenant(request.tenant)
         self._check_tier(request.tier)
@@ -66,16 +64,12 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         await self._key_store.add(key)
         return pb.CreateApiKeyResponse(api_key=_api_key(key), secret=secret)
 
-    async def ListApiKeys(  # noqa: N802
-        self, request: pb.ListApiKeysRequest, context: Context
-    ) -> pb.ListApiKeysResponse:
+    async def ListApiKeys(self, request: pb.ListApiKeysRequest, context: Context) -> pb.ListApiKeysResponse:
         require_operator(call.current().identity)
         found = await self._key_store.list_keys(tenant=request.tenant, include_revoked=request.include_revoked)
         return pb.ListApiKeysResponse(api_keys=[_api_key(key) for key in found])
 
-    async def RevokeApiKey(  # noqa: N802
-        self, request: pb.RevokeApiKeyRequest, context: Context
-    ) -> pb.RevokeApiKeyResponse:
+    async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         require_operator(call.current().identity)
         if not request.id:
             raise field_required("id")

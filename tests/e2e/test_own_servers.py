@@ -24,11 +24,11 @@ async def test_redis_postgresql_and_a_model_of_the_users_own(own_servers: dict[s
         own = {**own_servers, "SHOAL_MODEL_BASE_URL": f"{model.url}/v1", "SHOAL_MODEL_PRICES": "large=2/10"}
         with running_mesh(**own) as mesh:
             headers = {"X-API-Key": mesh.api_key}
-            with httpx.Client(base_url=mesh.url, headers=headers, timeout=60) as rest:
+            async with httpx.AsyncClient(base_url=mesh.url, headers=headers, timeout=60) as rest:
                 preferences = {"preferences": {"tone": "brief"}}
-                rest.put("/api/v1/users/ada/preferences", json=preferences).raise_for_status()
+                (await rest.put("/api/v1/users/ada/preferences", json=preferences)).raise_for_status()
                 task = {"task": "Hello there.", "model": "large", "user_id": "ada", "session_id": "own-1"}
-                answer = rest.post("/api/v1/task", json=task).raise_for_status().json()
+                answer = (await rest.post("/api/v1/task", json=task)).raise_for_status().json()
             started = set(mesh.pids())
         asked = (await model.calls())["last_request"]
     assert answer["output"].startswith("Hello there.")
@@ -42,5 +42,7 @@ async def test_redis_postgresql_and_a_model_of_the_users_own(own_servers: dict[s
         open_engine(database_url(postgres_url, home="", owner="agent")) as engine,
         engine.connect() as connection,
     ):
-        assert (await connection.execute(text("SELECT count(*) FROM preferences"))).scalar_one() == 1
+        assert (
+            await connection.execute(text("SELECT count(*) FROM preferences WHERE tenant = 'demo'"))
+        ).scalar_one() == 1
         assert (await connection.execute(text("SELECT count(*) FROM api_keys"))).scalar_one() >= 1

@@ -1,6 +1,5 @@
 """One gateway and one agent for all tests that need no particular ones. All run on one event loop, with the agent."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,7 +7,7 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
-from tests.integration.gateway.gateway_process import SIGNER, GatewayProcess, gateway_process, signed
+from tests.integration.gateway.gateway_process import SIGNER, GatewayProcess, running_gateway, signed
 from tests.integration.gateway.scripted_agent import ScriptedAgent, served
 from tests.ports import free_port
 
@@ -29,10 +28,8 @@ async def agent(agent_port: int) -> AsyncIterator[ScriptedAgent]:
 async def gateway(
     agent: ScriptedAgent, agent_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[GatewayProcess]:
-    running = gateway_process(tmp_path_factory.mktemp("gateway"), mesh_port=agent_port)
-    gateway = await asyncio.to_thread(running.__enter__)
-    yield gateway
-    await asyncio.to_thread(running.__exit__, None, None, None)
+    async with running_gateway(tmp_path_factory.mktemp("gateway"), mesh_port=agent_port) as gateway:
+        yield gateway
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

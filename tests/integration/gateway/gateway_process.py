@@ -1,13 +1,15 @@
 """The gateway as a process of its own, and clients of it."""
 
+import asyncio
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -56,8 +58,10 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway_process(folder: Path, *, mesh_port: int, **settings: str) -> Iterator[GatewayProcess]:
-    """Starts a gateway and waits until it serves; it has stopped in order at the end."""
+def gateway_process(
+    folder: Path, *, mesh_port: int, output: IO[bytes] | None = None, **settings: str
+) -> Iterator[GatewayProcess]:
+    """Starts a gateway and waits until it serves; it has stopped in order at the end. `output` gets its log."""
     secret_file = folder / "mesh_secret"
     secret_file.write_bytes(SECRET)
     port, metrics_port = free_port(), free_port()
@@ -73,13 +77,26 @@ def gateway_process(folder: Path, *, mesh_port: int, **settings: str) -> Iterato
         "SHOAL_DRAIN_SECONDS": "1",
         **settings,
     }
-    with subprocess.Popen([sys.executable, "-c", _PROGRAM], env=environ) as process:
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], env=environ, stdout=output) as process:
         try:
             wait_until(lambda: process.poll() is not None or accepts_connections(port), "the start of the gateway")
             assert process.poll() is None, "the gateway ended at its start; its output says why"
             yield GatewayProcess(process, port, f"http://127.0.0.1:{metrics_port}/metrics")
         finally:
             _stop(process)
+
+
+@asynccontextmanager
+async def running_gateway(
+    folder: Path, *, mesh_port: int, output: IO[bytes] | None = None, **settings: str
+) -> AsyncIterator[GatewayProcess]:
+    """The same, with the event loop free for the agent meanwhile."""
+    running = gateway_process(folder, mesh_port=mesh_port, output=output, **settings)
+    gateway = await asyncio.to_thread(running.__enter__)
+    try:
+        yield gateway
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

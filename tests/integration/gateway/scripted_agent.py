@@ -176,7 +176,7 @@ def _model(request: pb.ExecuteRequest) -> str:
 @asynccontextmanager
 async def served(agent: ScriptedAgent, *, port: int, signer: IdentitySigner) -> AsyncIterator[None]:
     """Serves the agent, healthy, until the end."""
-    server = serve.new_server([CallInterceptor(signer=signer, metrics=Metrics())])
+    server = serve.new_server([CallInterceptor(signer=signer, metrics=Metrics(), replica="test-1")])
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server)
     await serve.start(server, port=port, services=[SERVICE])
     try:

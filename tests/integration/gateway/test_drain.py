@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.backends import accepts_connections, wait_until
-from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, gateway_process, signed
+from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, running_gateway, signed
 from tests.integration.gateway.scripted_agent import ScriptedAgent, completed, delta
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -19,11 +19,14 @@ async def test_a_running_stream_is_finished_after_the_gateway_stopped_listening(
 ) -> None:
     goes_on = asyncio.Event()
     agent.on("Until the end.", delta("first"), goes_on, delta("last"), completed())
-    limits = {"SHOAL_DRAIN_NOTICE_SECONDS": "2", "SHOAL_DRAIN_SECONDS": str(TIMEOUT_SECONDS)}
-    running = gateway_process(tmp_path, mesh_port=agent_port, **limits)
-    gateway = await asyncio.to_thread(running.__enter__)
     body = {"task": "Until the end.", "stream": True}
-    async with gateway.client() as client, client.stream("POST", "/api/v1/task", json=body) as response:
+    async with (
+        running_gateway(
+            tmp_path, mesh_port=agent_port, SHOAL_DRAIN_NOTICE_SECONDS="2", SHOAL_DRAIN_SECONDS=str(TIMEOUT_SECONDS)
+        ) as gateway,
+        gateway.client() as client,
+        client.stream("POST", "/api/v1/task", json=body) as response,
+    ):
         lines = response.aiter_lines()
         while "first" not in await anext(lines):
             pass
@@ -34,7 +37,6 @@ async def test_a_running_stream_is_finished_after_the_gateway_stopped_listening(
         rest = [line async for line in lines]
     assert any("last" in line for line in rest)
     assert rest[-2:] == ["data: [DONE]", ""]
-    await asyncio.to_thread(running.__exit__, None, None, None)
 
 
 def statuses(url: str) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """What happens around every REST request: identity, unknown paths and methods, the pages that need no key, metrics."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from meshkit.identity import HEADER, Authentication, IdentitySigner
 from tests.backends import wait_until
-from tests.integration.gateway.gateway_process import GatewayProcess, gateway_process, signed
+from tests.integration.gateway.gateway_process import GatewayProcess, running_gateway, signed
 from tests.integration.gateway.scripted_agent import ScriptedAgent
 from tests.ports import free_port
 
@@ -117,7 +118,7 @@ async def test_the_page_loads_nothing_from_elsewhere(http: httpx.AsyncClient) ->
 async def test_requests_are_counted_by_method_and_status(gateway: GatewayProcess, http: httpx.AsyncClient) -> None:
     before = await asyncio.to_thread(gateway.counted, "DELETE", 405)
     await http.delete(TASK)
-    assert await asyncio.to_thread(gateway.counted, "DELETE", 405) == before + 1
+    await asyncio.to_thread(wait_until, lambda: gateway.counted("DELETE", 405) == before + 1, "the count")
 
 
 async def test_a_client_that_leaves_is_counted_as_gone_and_not_as_a_fault(
@@ -135,14 +136,32 @@ async def test_a_client_that_leaves_is_counted_as_gone_and_not_as_a_fault(
     assert await asyncio.to_thread(gateway.counted, "POST", 500) == faults
 
 
+async def test_the_log_has_the_request_id_and_nothing_of_what_was_asked_or_answered(
+    agent: ScriptedAgent, agent_port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        async with (
+            running_gateway(tmp_path, mesh_port=agent_port, output=output, SHOAL_LOG_LEVEL="debug") as gateway,
+            gateway.client({**signed(), "x-request-id": "request-9"}) as client,
+        ):
+            await client.get(TASK, params={"task": "a secret wish"})
+            await client.post(TASK, json={"task": "a secret wish", "stream": True})
+            await client.post(TASK, content=b'{"task": "a secret wish", "secret field": 1')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert "secret" not in log.read_text()
+    assert [(line["method"], line["status"], line["request_id"]) for line in lines if line["event"] == "http"] == [
+        ("GET", 200, "request-9"),
+        ("POST", 200, "request-9"),
+        ("POST", 400, "request-9"),
+    ]
+
+
 @pytest_asyncio.fixture(loop_scope="package")
 async def lonely(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway that reaches no agent."""
-    running = gateway_process(tmp_path, mesh_port=free_port())
-    gateway = await asyncio.to_thread(running.__enter__)
-    async with gateway.client() as client:
+    async with running_gateway(tmp_path, mesh_port=free_port()) as gateway, gateway.client() as client:
         yield client
-    await asyncio.to_thread(running.__exit__, None, None, None)
 
 
 async def test_without_an_agent_the_gateway_is_alive_and_not_ready_and_says_503(lonely: httpx.AsyncClient) -> None:

@@ -238,8 +238,6 @@ async def test_preferences_that_somebody_else_changed_are_not_overwritten(http: 
     assert (await http.put(path, json={"preferences": {"a": 1}, "expected_version": 1})).json()["version"] == 2
 
 
-async def test_a_large_answer_comes_whole(
-    http: httpx.AsyncClient, agent: ScriptedAgent
-) -> None:
+async def test_a_large_answer_comes_whole(http: httpx.AsyncClient, agent: ScriptedAgent) -> None:
     agent.on("Much.", *(delta("x" * 1_000_000) for _ in range(6)), completed())
     assert len((await http.post(TASK, json={"task": "Much."})).json()["output"]) == 6_000_000

@@ -118,7 +118,7 @@ class GuardedServer:
 @asynccontextmanager
 async def guarded_server() -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
-    server = new_server([CallInterceptor(signer=SIGNER, metrics=metrics)])
+    server = new_server([CallInterceptor(signer=SIGNER, metrics=metrics, replica="test-1")])
     agent.add_to(server)
     cache.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
