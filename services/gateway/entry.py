@@ -61,7 +61,9 @@ class Entry:
             finally:
                 seconds = time.perf_counter() - started
                 self._seconds.labels(scope["method"], str(answer.status)).observe(seconds)
-                log.info(
+                # Envoy's health checks come twice a second.
+                tell = log.debug if scope["path"] in PUBLIC else log.info
+                tell(
                     "http", method=scope["method"], path=scope["path"], status=answer.status, seconds=round(seconds, 6)
                 )
 

@@ -22,7 +22,7 @@ def own_servers(valkey_url: str, postgres_url: str) -> dict[str, str]:
 async def test_redis_postgresql_and_a_model_of_the_users_own(own_servers: dict[str, str], postgres_url: str) -> None:
     async with simulated_model("--model", "small", "--model", "large") as model:
         own = {**own_servers, "SHOAL_MODEL_BASE_URL": f"{model.url}/v1", "SHOAL_MODEL_PRICES": "large=2/10"}
-        with running_mesh(**own) as mesh:
+        with running_mesh(None, **own) as mesh:
             headers = {"X-API-Key": mesh.api_key}
             async with httpx.AsyncClient(base_url=mesh.url, headers=headers, timeout=60) as rest:
                 preferences = {"preferences": {"tone": "brief"}}
