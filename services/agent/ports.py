@@ -118,8 +118,9 @@ class PreferenceStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """A stored answer with the level that had it ("l1", "l2") and its age."""
+    """A whole stored answer: the model that gave it, the level that had it ("l1", "l2") and its age."""
 
+    model: str
     events: tuple[AnswerEvent, ...]
     level: str
     age_seconds: float
@@ -130,4 +131,4 @@ class AnswerCache(Protocol):
 
     async def open(self, key: str) -> CachedAnswer | None: ...
 
-    async def store(self, key: str, events: Sequence[AnswerEvent]) -> None: ...
+    async def store(self, key: str, *, model: str, events: Sequence[AnswerEvent]) -> None: ...

@@ -100,7 +100,7 @@ class TurnRunner:
                     yield event
         completed = _completed(events)
         if use_cache and cached is None and cacheability.may_be_kept(completed):
-            await self._cache.store(key, events)
+            await self._cache.store(key, model=choice.model, events=events)
         if session_id:
             await self._remember(caller, session_id, session, task, events)
         # Only now, so that whoever has seen the end finds the answer kept and the session grown.
@@ -166,7 +166,12 @@ class TurnRunner:
         if cached is None:
             return started
         return msgspec.structs.replace(
-            started, cache_status=CacheStatus.HIT, cache_level=cached.level, cache_age_seconds=cached.age_seconds
+            started,
+            model=cached.model,
+            why=f"{choice.why} when this answer was computed",
+            cache_status=CacheStatus.HIT,
+            cache_level=cached.level,
+            cache_age_seconds=cached.age_seconds,
         )
 
     async def _answer(

@@ -86,6 +86,14 @@ async def test_a_hit_is_replayed_without_the_agent() -> None:
     assert len(world.agent.turns) == 1
 
 
+async def test_a_hit_names_the_model_that_answered_though_the_default_is_another_by_now() -> None:
+    before = World(models=("small", "large"))
+    await before.events(TASK)
+    after = World(models=("large", "small"), cache=before.cache)
+    started = await after.started(TASK)
+    assert (started.cache_status, started.model) == (CacheStatus.HIT, "small")
+
+
 @pytest.mark.parametrize(
     "request_", [TurnRequest(task="Hello.", cache_mode=CacheMode.BYPASS), TurnRequest(task="Hello now.")]
 )
@@ -108,7 +116,7 @@ async def test_the_wish_for_a_tool_is_stored_like_an_answer() -> None:
     answer: Sequence[AnswerEvent] = (ToolCall("call_1", "add", "{}"), Usage(1, 1), Completed(FinishReason.TOOL_CALLS))
     world = world_of(*answer)
     await world.events(TASK)
-    assert [len(kept) for kept in world.cache.kept.values()] == [3]
+    assert [len(kept.events) for kept in world.cache.kept.values()] == [3]
     assert [type(event) for event in (await world.events(TASK))[1:]] == [ToolCall, Usage, Completed]
 
 

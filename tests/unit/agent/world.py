@@ -29,16 +29,15 @@ class MemoryCache:
     """Answers in a dict; remembers which keys were asked for."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, tuple[AnswerEvent, ...]] = {}
+        self.kept: dict[str, CachedAnswer] = {}
         self.asked: list[str] = []
 
     async def open(self, key: str) -> CachedAnswer | None:
         self.asked.append(key)
-        events = self.kept.get(key)
-        return None if events is None else CachedAnswer(events, "l1", 7.0)
+        return self.kept.get(key)
 
-    async def store(self, key: str, events: Sequence[AnswerEvent]) -> None:
-        self.kept[key] = tuple(events)
+    async def store(self, key: str, *, model: str, events: Sequence[AnswerEvent]) -> None:
+        self.kept[key] = CachedAnswer(model, tuple(events), "l1", 7.0)
 
 
 @dataclass
@@ -50,12 +49,13 @@ class World:
     preferences: MemoryPreferenceStore = field(default_factory=MemoryPreferenceStore)
     cache: MemoryCache = field(default_factory=MemoryCache)
     system_prompt: str = "Be brief."
+    models: Sequence[str] = ("small", "large")
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
         self.runner = TurnRunner(
             agent=self.agent,
-            catalog=ModelCatalog(provider=ScriptedModel(), names=["small", "large"], clock=lambda: NOW),
+            catalog=ModelCatalog(provider=ScriptedModel(), names=self.models, clock=lambda: NOW),
             prices=PriceList.parse("small=1/10"),
             sessions=self.sessions,
             preferences=self.preferences,
