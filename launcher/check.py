@@ -77,10 +77,12 @@ def _remedy(setting: str) -> str:
 
 
 def _up_settings(environ: Mapping[str, str]) -> tuple[UpSettings, list[str]]:
-    """The mesh's settings and their faults. With faults, the defaults, so that the rest can still be checked."""
+    """The mesh's settings and their faults. With faults, what is usable of them, so that the rest is checked too."""
     try:
         return load(UpSettings, environ), []
     except SettingsError as error:
+        if isinstance(error.usable, UpSettings) and not error.usable.topology_faults():
+            return error.usable, list(error.faults)
         return UpSettings(), list(error.faults)
 
 

@@ -50,7 +50,7 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     ] = 5.0
 
     def faults(self) -> list[str]:
-        return [*home_faults(self.home), *self._tls_faults(), *self._secret_faults(), *self._topology_faults()]
+        return [*home_faults(self.home), *self._tls_faults(), *self._secret_faults(), *self.topology_faults()]
 
     def topology(self) -> Topology:
         """The table of ports and pools. Raises ValueError if a port is out of range or has two users."""
@@ -76,7 +76,8 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     def _secret_faults(self) -> list[str]:
         return file_fault("mesh_secret_file", self.mesh_secret_file) if self.mesh_secret_file else []
 
-    def _topology_faults(self) -> list[str]:
+    def topology_faults(self) -> list[str]:
+        """One fault if the ports make no table, else none."""
         try:
             self.topology()
         except ValueError as error:

@@ -3,7 +3,7 @@
 import difflib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,10 +15,15 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class SettingsError(Exception):
-    """Settings cannot be used. `faults` has one sentence for each thing to mend."""
+    """Settings cannot be used. `faults` has one sentence for each thing to mend.
 
-    def __init__(self, faults: Iterable[str]) -> None:
+    `usable` is what there is, with defaults in place of what cannot be read, for whoever looks for more faults; None
+    if something without a default is missing.
+    """
+
+    def __init__(self, faults: Iterable[str], usable: "Settings | None") -> None:
         self.faults = tuple(faults)
+        self.usable = usable
         super().__init__("\n".join(self.faults))
 
 
@@ -101,13 +106,24 @@ def load(kind: type[S], environ: Mapping[str, str]) -> S:
                 faults.append(f"{variable}: {error}, got {text!r}")
         elif field.required:
             faults.append(f"{variable} must be set: {_help(hints[field.name])}")
-    if all(field.name in values for field in fields if field.required):
-        # With the defaults in place of what is faulty, to find what else is.
-        settings = kind(**values)
-        faults += settings.faults()
-        if not faults:
-            return settings
-    raise SettingsError(faults)
+    if not all(field.name in values for field in fields if field.required):
+        raise SettingsError(faults, usable=None)
+    settings = kind(**values)
+    faults += settings.faults()
+    if faults:
+        raise SettingsError(faults, usable=settings)
+    return settings
+
+
+def failed_checks(checks: Mapping[str, Callable[[], object]]) -> list[str]:
+    """One fault for each field whose check raises ValueError; the error completes the sentence."""
+    faults = []
+    for field, check in checks.items():
+        try:
+            check()
+        except ValueError as error:
+            faults.append(f"{variable_of(field)}: {error}")
+    return faults
 
 
 def file_fault(field: str, path: str) -> list[str]:

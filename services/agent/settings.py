@@ -7,7 +7,8 @@ from typing import Annotated, cast
 import msgspec
 
 from meshkit.database import database_url
-from meshkit.settings import ServiceSettings, file_fault, variable_of
+from meshkit.redis import check_url
+from meshkit.settings import ServiceSettings, failed_checks, file_fault, variable_of
 from services.agent.ports import Agent, ChatModel
 from services.agent.pricing import PriceList
 
@@ -57,17 +58,14 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
     ] = "services.agent.chat_agent:ChatAgent"
 
     def faults(self) -> list[str]:
-        checks: dict[str, Callable[[], object]] = {
-            "database_url": lambda: database_url(self.database_url, home=self.home, owner="agent"),
-            "model_prices": lambda: PriceList.parse(self.model_prices),
-            "agent": lambda: agent_factory(self.agent),
-        }
-        faults = ServiceSettings.faults(self)
-        for field, check in checks.items():
-            try:
-                check()
-            except ValueError as error:
-                faults.append(f"{variable_of(field)}: {error}")
+        faults = super().faults() + failed_checks(
+            {
+                "state_redis_url": lambda: check_url(self.state_redis_url),
+                "database_url": lambda: database_url(self.database_url, home=self.home, owner="agent"),
+                "model_prices": lambda: PriceList.parse(self.model_prices),
+                "agent": lambda: agent_factory(self.agent),
+            }
+        )
         if not self.model_base_url.startswith(("http://", "https://")):
             faults.append(f"{variable_of('model_base_url')}: must begin with http:// or https://")
         if self.model_api_key_file:

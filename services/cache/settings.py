@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from msgspec import Meta
-from redis.asyncio import ConnectionPool
 
-from meshkit.settings import ServiceSettings, variable_of
+from meshkit.redis import check_url
+from meshkit.settings import ServiceSettings, failed_checks
 
 
 class CacheSettings(ServiceSettings, frozen=True, kw_only=True):
@@ -29,13 +29,4 @@ class CacheSettings(ServiceSettings, frozen=True, kw_only=True):
     ] = 3600.0
 
     def faults(self) -> list[str]:
-        return [*super().faults(), *_url_faults(self.cache_redis_url)]
-
-
-def _url_faults(url: str) -> list[str]:
-    """Tries the URL out without connecting. It is not repeated, for it may hold a password."""
-    try:
-        ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError):
-        return [f"{variable_of('cache_redis_url')}: must be a URL such as redis://127.0.0.1:8153/0"]
-    return []
+        return [*super().faults(), *failed_checks({"cache_redis_url": lambda: check_url(self.cache_redis_url)})]

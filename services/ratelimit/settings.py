@@ -6,7 +6,8 @@ import msgspec
 from sqlalchemy.engine import URL
 
 from meshkit.database import database_url
-from meshkit.settings import Port, ServiceSettings, variable_of
+from meshkit.redis import check_url
+from meshkit.settings import Port, ServiceSettings, failed_checks
 from services.ratelimit.tiers import Tiers, parse_tiers
 
 OWNER = "ratelimit"
@@ -48,10 +49,13 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
         return parse_tiers(self.tiers)
 
     def faults(self) -> list[str]:
-        faults = super().faults()
-        for field, check in (("tiers", self.parsed_tiers), ("database_url", self.database)):
-            try:
-                check()
-            except ValueError as error:
-                faults.append(f"{variable_of(field)}: {error}")
-        return faults
+        return [
+            *super().faults(),
+            *failed_checks(
+                {
+                    "limits_redis_url": lambda: check_url(self.limits_redis_url),
+                    "tiers": self.parsed_tiers,
+                    "database_url": self.database,
+                }
+            ),
+        ]

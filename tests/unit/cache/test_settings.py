@@ -36,7 +36,7 @@ def test_the_defaults_are_the_numbers_of_the_mission(environ: dict[str, str]) ->
 def test_a_url_that_is_none_of_redis_is_named_without_being_repeated(environ: dict[str, str], url: str) -> None:
     with pytest.raises(SettingsError) as faults:
         load(CacheSettings, {**environ, "SHOAL_CACHE_REDIS_URL": url})
-    assert faults.value.faults == ("SHOAL_CACHE_REDIS_URL: must be a URL such as redis://127.0.0.1:8153/0",)
+    assert faults.value.faults == ("SHOAL_CACHE_REDIS_URL: must be a URL such as redis://127.0.0.1:6379/0",)
 
 
 @pytest.mark.parametrize(
