@@ -62,15 +62,20 @@ def test_every_fault_of_every_program_is_listed_at_once() -> None:
         SHOAL_REQUEST_MAX_BYTES="-1",
         SHOAL_MODEL_SLOTS="0",
         SHOAL_AGENT_REPLICA="3",
-        SHOAL_MODEL_BASE_URL="ftp://somewhere",
         SHOAL_STATE_REDIS_URL="http://somewhere",
     )
     assert result.exit_code == 2
     for variable in (
-        "SHOAL_AGENT_REPLICAS", "SHOAL_TIERS", "SHOAL_MODEL_BASE_URL", "SHOAL_STATE_REDIS_URL", "SHOAL_DATABASE_URL", "SHOAL_AGENT:", "SHOAL_REQUEST_MAX_BYTES",
+        "SHOAL_AGENT_REPLICAS", "SHOAL_TIERS", "SHOAL_STATE_REDIS_URL", "SHOAL_DATABASE_URL", "SHOAL_AGENT:", "SHOAL_REQUEST_MAX_BYTES",
         "SHOAL_MODEL_SLOTS", "SHOAL_AGENT_REPLICA is not a setting of Shoal; did you mean SHOAL_AGENT_REPLICAS?",
     ):  # fmt: skip
         assert variable in result.stderr
+
+
+def test_a_fault_of_the_mesh_hides_none_of_what_it_hands_on() -> None:
+    result = shoal("check", SHOAL_AGENT_REPLICAS="many", SHOAL_MODEL_BASE_URL="ftp://somewhere")
+    assert "SHOAL_AGENT_REPLICAS" in result.stderr
+    assert "SHOAL_MODEL_BASE_URL" in result.stderr
 
 
 def test_faults_of_the_mesh_as_a_whole_are_listed() -> None:
