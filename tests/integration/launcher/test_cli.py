@@ -66,7 +66,8 @@ def test_every_fault_of_every_program_is_listed_at_once() -> None:
     )
     assert result.exit_code == 2
     for variable in (
-        "SHOAL_AGENT_REPLICAS", "SHOAL_TIERS", "SHOAL_STATE_REDIS_URL", "SHOAL_DATABASE_URL", "SHOAL_AGENT:", "SHOAL_REQUEST_MAX_BYTES",
+        "SHOAL_AGENT_REPLICAS", "SHOAL_TIERS", "SHOAL_STATE_REDIS_URL", "SHOAL_DATABASE_URL", "SHOAL_AGENT:",
+        "SHOAL_REQUEST_MAX_BYTES",
         "SHOAL_MODEL_SLOTS", "SHOAL_AGENT_REPLICA is not a setting of Shoal; did you mean SHOAL_AGENT_REPLICAS?",
     ):  # fmt: skip
         assert variable in result.stderr
