@@ -39,7 +39,7 @@ clean: ## Remove the virtual environment and all caches; data in .shoal stays
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Shoal needs Python 3.11 or newer; set PYTHON=... to one."; exit 1; }
 	@test -x $(BIN)/python || { echo "Creating the virtual environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing the locked dependencies (about 250 MB, once) ..."
+	@echo "Installing the locked dependencies (about 450 MB on disk, once) ..."
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

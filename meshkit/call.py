@@ -15,6 +15,10 @@ from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import Identity
 
 REQUEST_ID_HEADER = "x-request-id"
+REPLICA_HEADER = "x-shoal-replica"
+"""On every answer: the process that served it."""
+CACHE_HEADER = "x-shoal-cache"
+"""On every turn's answer: how the cache was used."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 

@@ -1,7 +1,6 @@
-"""The one table of errors: what can go wrong, its gRPC status, its reason and whether trying again can help."""
+"""The one table of errors: what can go wrong, its reason, its gRPC status and whether trying again can help."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -49,56 +48,49 @@ class Code(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     PERMISSION_DENIED = "PERMISSION_DENIED"
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
-    FAILED_PRECONDITION = "FAILED_PRECONDITION"
     UNIMPLEMENTED = "UNIMPLEMENTED"
     UNAVAILABLE = "UNAVAILABLE"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     INTERNAL = "INTERNAL"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the table."""
-
-    code: Code
-    retryable: bool
-    """Whether the same call, sent again a little later, may succeed."""
-
-
-ERRORS: Mapping[Reason, Row] = MappingProxyType(
+ERRORS: Mapping[Reason, Code] = MappingProxyType(
     {
-        Reason.INTERNAL: Row(Code.INTERNAL, retryable=False),
-        Reason.MALFORMED_REQUEST: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.FIELD_REQUIRED: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.FIELD_INVALID: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.FIELD_UNKNOWN: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.TASK_TOO_LONG: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.REQUEST_TOO_LARGE: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.MODEL_UNKNOWN: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.IDENTITY_INVALID: Row(Code.UNAUTHENTICATED, retryable=False),
-        Reason.API_KEY_INVALID: Row(Code.UNAUTHENTICATED, retryable=False),
-        Reason.API_KEY_AMBIGUOUS: Row(Code.UNAUTHENTICATED, retryable=False),
-        Reason.API_KEY_REQUIRED: Row(Code.UNAUTHENTICATED, retryable=False),
-        Reason.PERMISSION_DENIED: Row(Code.PERMISSION_DENIED, retryable=False),
-        Reason.SESSION_NOT_FOUND: Row(Code.NOT_FOUND, retryable=False),
-        Reason.SESSION_DELETED: Row(Code.ABORTED, retryable=False),
-        Reason.PREFERENCES_CONFLICT: Row(Code.ABORTED, retryable=False),
-        Reason.API_KEY_NOT_FOUND: Row(Code.NOT_FOUND, retryable=False),
-        Reason.PATH_NOT_FOUND: Row(Code.NOT_FOUND, retryable=False),
-        Reason.METHOD_NOT_ALLOWED: Row(Code.UNIMPLEMENTED, retryable=False),
-        Reason.RATE_LIMITED: Row(Code.RESOURCE_EXHAUSTED, retryable=True),
-        Reason.COST_ABOVE_CAPACITY: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.SERVICE_UNAVAILABLE: Row(Code.UNAVAILABLE, retryable=True),
-        Reason.STATE_UNAVAILABLE: Row(Code.UNAVAILABLE, retryable=True),
-        Reason.DATABASE_UNAVAILABLE: Row(Code.UNAVAILABLE, retryable=True),
-        Reason.LIMITER_UNAVAILABLE: Row(Code.UNAVAILABLE, retryable=True),
-        Reason.MODEL_UNAVAILABLE: Row(Code.UNAVAILABLE, retryable=True),
-        Reason.MODEL_TIMEOUT: Row(Code.DEADLINE_EXCEEDED, retryable=True),
-        Reason.MODEL_REFUSED: Row(Code.INVALID_ARGUMENT, retryable=False),
-        Reason.DEADLINE_EXCEEDED: Row(Code.DEADLINE_EXCEEDED, retryable=True),
+        Reason.INTERNAL: Code.INTERNAL,
+        Reason.MALFORMED_REQUEST: Code.INVALID_ARGUMENT,
+        Reason.FIELD_REQUIRED: Code.INVALID_ARGUMENT,
+        Reason.FIELD_INVALID: Code.INVALID_ARGUMENT,
+        Reason.FIELD_UNKNOWN: Code.INVALID_ARGUMENT,
+        Reason.TASK_TOO_LONG: Code.INVALID_ARGUMENT,
+        Reason.REQUEST_TOO_LARGE: Code.INVALID_ARGUMENT,
+        Reason.MODEL_UNKNOWN: Code.INVALID_ARGUMENT,
+        Reason.IDENTITY_INVALID: Code.UNAUTHENTICATED,
+        Reason.API_KEY_INVALID: Code.UNAUTHENTICATED,
+        Reason.API_KEY_AMBIGUOUS: Code.UNAUTHENTICATED,
+        Reason.API_KEY_REQUIRED: Code.UNAUTHENTICATED,
+        Reason.PERMISSION_DENIED: Code.PERMISSION_DENIED,
+        Reason.SESSION_NOT_FOUND: Code.NOT_FOUND,
+        Reason.SESSION_DELETED: Code.ABORTED,
+        Reason.PREFERENCES_CONFLICT: Code.ABORTED,
+        Reason.API_KEY_NOT_FOUND: Code.NOT_FOUND,
+        Reason.PATH_NOT_FOUND: Code.NOT_FOUND,
+        Reason.METHOD_NOT_ALLOWED: Code.UNIMPLEMENTED,
+        Reason.RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
+        Reason.COST_ABOVE_CAPACITY: Code.INVALID_ARGUMENT,
+        Reason.SERVICE_UNAVAILABLE: Code.UNAVAILABLE,
+        Reason.STATE_UNAVAILABLE: Code.UNAVAILABLE,
+        Reason.DATABASE_UNAVAILABLE: Code.UNAVAILABLE,
+        Reason.LIMITER_UNAVAILABLE: Code.UNAVAILABLE,
+        Reason.MODEL_UNAVAILABLE: Code.UNAVAILABLE,
+        Reason.MODEL_TIMEOUT: Code.DEADLINE_EXCEEDED,
+        Reason.MODEL_REFUSED: Code.INVALID_ARGUMENT,
+        Reason.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
     }
 )
 
+
+RETRYABLE = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+"""With these, the same call may succeed a little later."""
 
 MESSAGE_MAX_CHARACTERS = 400
 """What repeats a caller's words could be of any length, and gRPC clients take about 8 KiB of trailers."""
@@ -125,11 +117,12 @@ class ShoalError(Exception):
 
     @property
     def code(self) -> Code:
-        return ERRORS[self.reason].code
+        return ERRORS[self.reason]
 
     @property
     def retryable(self) -> bool:
-        return ERRORS[self.reason].retryable
+        """Whether the same call, sent again a little later, may succeed."""
+        return self.code in RETRYABLE
 
 
 def field_required(field: str) -> ShoalError:
@@ -139,3 +132,8 @@ def field_required(field: str) -> ShoalError:
 def field_invalid(field: str, expectation: str) -> ShoalError:
     """`expectation` completes the sentence "The field 'x' must ..."."""
     return ShoalError(Reason.FIELD_INVALID, f"The field '{field}' must {expectation}.", field=field)
+
+
+def internal() -> ShoalError:
+    """A fault of ours, of which the caller is told no more; the log says the rest."""
+    return ShoalError(Reason.INTERNAL, "Something went wrong on our side.")

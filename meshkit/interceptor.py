@@ -16,16 +16,14 @@ from google.protobuf.message import DecodeError
 from meshkit import call as current_call
 from meshkit import deadline, status, tracing
 from meshkit.call import Call
-from meshkit.errors import Reason, ShoalError
+from meshkit.errors import Reason, ShoalError, internal
 from meshkit.identity import HEADER as IDENTITY_HEADER
-from meshkit.identity import IdentitySigner
+from meshkit.identity import IdentitySigner, require_known
 from meshkit.metrics import Metrics
 
 Handler = Any
 """A grpc.RpcMethodHandler whose behaviour is asynchronous; the published types know only synchronous ones."""
 Context = grpc.aio.ServicerContext[Any, Any]
-
-REPLICA_HEADER = "x-shoal-replica"
 
 OURS = "/shoal."
 """Health and reflection are not ours, carry no identity and pass untouched."""
@@ -86,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
         started = time.perf_counter()
-        outcome = grpc.StatusCode.OK
+        outcome, reason = grpc.StatusCode.OK, ""
         headers = _single_values(context)
         request_id = current_call.request_id(headers.get(current_call.REQUEST_ID_HEADER))
         with structlog.contextvars.bound_contextvars(request_id=request_id), tracing.server_span(method, headers):
@@ -94,7 +92,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 with current_call.serving(self._accept(context, request_id)):
                     yield
             except ShoalError as error:
-                outcome = status.status_code(error.code)
+                outcome, reason = status.status_code(error.code), str(error.reason)
                 await self._abort(context, error)
             except asyncio.CancelledError:
                 outcome = grpc.StatusCode.CANCELLED
@@ -106,19 +104,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except Exception:
                 outcome = grpc.StatusCode.INTERNAL
                 log.exception("rpc failed", method=method)
-                await self._abort(context, ShoalError(Reason.INTERNAL, "Something went wrong on our side."))
+                await self._abort(context, internal())
             finally:
                 seconds = time.perf_counter() - started
                 self._metrics.rpc_seconds.labels(method, outcome.name).observe(seconds)
-                log.info("rpc", method=method, code=outcome.name, seconds=round(seconds, 6))
+                log.info("rpc", method=method, code=outcome.name, reason=reason, seconds=round(seconds, 6))
 
     async def _abort(self, context: Context, error: ShoalError) -> None:
-        trailers = (*status.trailers(error), (REPLICA_HEADER, self._replica))
+        trailers = (*status.trailers(error), (current_call.REPLICA_HEADER, self._replica))
         await context.abort(status.status_code(error.code), error.message, trailers)
 
     def _accept(self, context: Context, request_id: str) -> Call:
         signed = [str(value) for key, value in context.invocation_metadata() or () if key == IDENTITY_HEADER]
         identity = self._signer.verify(signed, time.time())
+        require_known(identity)
         return Call(
             request_id=request_id,
             identity=identity,

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 
@@ -12,6 +13,15 @@ from meshkit.identity import IdentitySigner
 from meshkit.interceptor import CallInterceptor
 from meshkit.metrics import Metrics
 from meshkit.settings import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A server, its port on 127.0.0.1, and the full names of its services."""
+
+    server: grpc.aio.Server
+    port: int
+    services: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -32,21 +42,26 @@ class Process:
             [CallInterceptor(signer=self.signer, metrics=self.metrics, replica=self.settings.replica)]
         )
 
-    async def serve(self, server: grpc.aio.Server, services: Sequence[str]) -> None:
-        """Serves the named services on the process's port until it is told to stop, then drains.
+    async def serve(
+        self, server: grpc.aio.Server, services: Sequence[str], *, beside: Sequence[Listening] = ()
+    ) -> None:
+        """Serves the named services on the process's port, and those `beside` it on theirs, until the process is told
+        to stop; then drains all at once. Whatever happens, every server has stopped in the end.
 
-        Raises OSError if the port is busy.
+        Raises OSError if a port is busy.
         """
-        health = await serve.start(server, port=self.settings.port, services=services)
-        self.ready = True
-        await self.stopped.wait()
-        self.ready = False
-        await serve.drain(
-            server,
-            health,
-            notice_seconds=self.settings.drain_notice_seconds,
-            grace_seconds=self.settings.drain_seconds,
-        )
+        async with AsyncExitStack() as started:
+            drains = []
+            for each in (Listening(server, self.settings.port, services), *beside):
+                health = await serve.start(each.server, port=each.port, services=each.services)
+                started.push_async_callback(each.server.stop, None)
+                drains.append(partial(serve.drain, each.server, health))
+            self.ready = True
+            await self.stopped.wait()
+            self.ready = False
+            settings = self.settings
+            timing = {"notice_seconds": settings.drain_notice_seconds, "grace_seconds": settings.drain_seconds}
+            await asyncio.gather(*(drain(**timing) for drain in drains))
 
 
 @asynccontextmanager

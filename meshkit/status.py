@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from meshkit.errors import Code, Reason, ShoalError
+from meshkit.errors import Code, Reason, ShoalError, internal
 
 DOMAIN = "shoal"
 PUSHBACK_HEADER = "grpc-retry-pushback-ms"
@@ -60,7 +60,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ShoalError:
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ShoalError(Reason.REQUEST_TOO_LARGE, "The request or its answer is larger than the limit.")
         case _:
-            return ShoalError(Reason.INTERNAL, "Something went wrong on our side.")
+            return internal()
 
 
 def _from_details(error: grpc.aio.AioRpcError) -> ShoalError | None:

@@ -9,7 +9,6 @@ import grpc
 
 from meshkit import call
 from meshkit.errors import field_invalid, field_required
-from meshkit.identity import require_known
 from services.cache.draft import Draft
 from services.cache.hierarchy import Hierarchy
 from services.cache.policies import Policy, PolicyName
@@ -40,7 +39,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._clock = clock
 
     async def Open(self, request: cache_pb2.OpenRequest, context: Context) -> cache_pb2.OpenResponse:
-        place = self._place(_tenant(), request.key, request.policy)
+        place = self._place(call.current().identity.tenant, request.key, request.policy)
         now = self._clock()
         found = await self._hierarchy.get(place.key, place.policy, now)
         if found is None:
@@ -53,7 +52,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Publish(
         self, request_iterator: AsyncIterator[cache_pb2.PublishRequest], context: Context
     ) -> cache_pb2.PublishResponse:
-        tenant = _tenant()
+        tenant = call.current().identity.tenant
         begin = await _begin(request_iterator)
         place = self._place(tenant, begin.key, begin.policy)
         draft = Draft(max_bytes=place.policy.max_bytes)
@@ -64,7 +63,6 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return cache_pb2.PublishResponse(stored=stored, size_bytes=draft.size_bytes)
 
     async def Stats(self, request: cache_pb2.StatsRequest, context: Context) -> cache_pb2.StatsResponse:
-        require_known(call.current().identity)
         levels = [cache_pb2.LevelStats(**asdict(stats)) for stats in self._hierarchy.stats()]
         return cache_pb2.StatsResponse(levels=levels)
 
@@ -74,13 +72,6 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         if name is None:
             raise field_invalid("policy", "be a policy of this cache, such as POLICY_RESPONSE")
         return _Place(storage_key(tenant=tenant, policy=name, key=key), self._policies[name])
-
-
-def _tenant() -> str:
-    """The tenant of the verified identity. Raises ShoalError if the caller's key is not good."""
-    identity = call.current().identity
-    require_known(identity)
-    return identity.tenant
 
 
 async def _begin(requests: AsyncIterator[cache_pb2.PublishRequest]) -> cache_pb2.PublishBegin:

@@ -8,8 +8,8 @@ from meshkit.identity import IdentitySigner
 from meshkit.metrics import Metrics
 from services.gateway.agent_client import AgentClient
 from services.gateway.description_routes import DescriptionRoutes
-from services.gateway.entry import Entry
 from services.gateway.health_routes import HealthRoutes
+from services.gateway.middleware import CallMiddleware
 from services.gateway.openai_routes import OpenAIRoutes
 from services.gateway.settings import GatewaySettings
 from services.gateway.task_routes import TaskRoutes
@@ -22,7 +22,7 @@ def create_app(
     metrics: Metrics,
     settings: GatewaySettings,
     is_draining: Callable[[], bool],
-) -> Entry:
+) -> CallMiddleware:
     """The whole application, ready to be served."""
     routes = [
         *TaskRoutes(agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
@@ -30,7 +30,7 @@ def create_app(
         *HealthRoutes(agent=agent, is_draining=is_draining).routes(),
         *DescriptionRoutes().routes(),
     ]
-    return Entry(
+    return CallMiddleware(
         Router(routes, redirect_slashes=False),
         signer=signer,
         metrics=metrics,

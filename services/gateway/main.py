@@ -48,15 +48,16 @@ async def run(settings: GatewaySettings) -> None:
                 timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             )
         )
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        this.ready = True
-        log.info("serving", port=settings.port)
-        await this.stopped.wait()
-        this.ready = False
-        log.info("draining")
-        await asyncio.sleep(settings.drain_notice_seconds)
-        server.should_exit = True
-        await serving
+        # In a group, so that a server that fails ends the process instead of leaving it deaf.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listener]))
+            this.ready = True
+            log.info("serving", port=settings.port)
+            await this.stopped.wait()
+            this.ready = False
+            log.info("draining")
+            await asyncio.sleep(settings.drain_notice_seconds)
+            server.should_exit = True
         log.info("stopped")
 
 

@@ -38,6 +38,8 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Function(msgspec.Struct, frozen=True):
+    """`strict` is taken, since SDKs send it unasked, and not passed on: whether arguments fit is the model's doing."""
+
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}

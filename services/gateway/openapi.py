@@ -1,6 +1,6 @@
 """The OpenAPI description of the REST API, made from the same structs that read and write its JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from services.gateway.shapes import (
     TaskBody,
 )
 
+_SCALARS = {"string", "integer", "number", "boolean", "null"}
 _REFERENCES = "#/components/schemas/{name}"
 
 
@@ -34,7 +35,8 @@ class Operation:
     answer: type | None = None
     streams: bool = False
     public: bool = False
-    query: Mapping[str, str] | None = None
+    query: type | None = None
+    """Its scalar fields may stand in the query."""
 
 
 OPERATIONS = (
@@ -46,7 +48,7 @@ OPERATIONS = (
         path="/api/v1/task",
         summary="Run one turn that fits into a query",
         answer=TaskAnswer,
-        query={"task": "string", "model": "string", "session_id": "string", "user_id": "string", "stream": "boolean"},
+        query=TaskBody,
         streams=True,
     ),
     Operation(method="get", path="/api/v1/sessions/{session_id}", summary="Read a session", answer=SessionAnswer),
@@ -131,11 +133,17 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     return [
         *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path),
-        *(
-            {"name": name, "in": "query", "required": name == "task", "schema": {"type": kind}}
-            for name, kind in (operation.query or {}).items()
-        ),
+        *(_query_parameters(operation.query) if operation.query else ()),
     ]
+
+
+def _query_parameters(kind: type) -> Iterator[dict[str, Any]]:
+    _, schemas = msgspec.json.schema_components([kind])
+    schema = schemas[kind.__name__]
+    for name, field in schema["properties"].items():
+        options = {option.get("type") for option in field.get("anyOf", [field])}
+        if options <= _SCALARS:
+            yield {"name": name, "in": "query", "required": name in schema["required"], "schema": field}
 
 
 def _schema(kind: type) -> dict[str, str]:

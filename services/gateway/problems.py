@@ -19,7 +19,6 @@ HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
         Code.UNAUTHENTICATED: 401,
         Code.PERMISSION_DENIED: 403,
         Code.RESOURCE_EXHAUSTED: 429,
-        Code.FAILED_PRECONDITION: 409,
         Code.UNIMPLEMENTED: 501,
         Code.UNAVAILABLE: 503,
         Code.DEADLINE_EXCEEDED: 504,

@@ -6,7 +6,7 @@ import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from meshkit.errors import Reason, ShoalError
+from meshkit.errors import ShoalError, internal
 from services.gateway import problems
 
 DONE = b"data: [DONE]\n\n"
@@ -60,7 +60,7 @@ async def _finished(events: AsyncIterator[bytes], *, path: str, request_id: str)
         yield event(problems.body(error, path=path, request_id=request_id), name="error")
     except Exception:
         log.exception("stream failed")
-        fault = ShoalError(Reason.INTERNAL, "Something went wrong on our side.")
+        fault = internal()
         yield event(problems.body(fault, path=path, request_id=request_id), name="error")
     else:
         yield DONE

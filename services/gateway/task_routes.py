@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshkit import call
+from meshkit.json_struct import from_struct
 from services.gateway import sse, translate
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response, read_json, read_query
@@ -59,7 +60,9 @@ class TaskRoutes:
     async def get_preferences(self, request: Request) -> Response:
         user_id = request.path_params["user_id"]
         kept = await self._agent.get_preferences(user_id)
-        return json_response(PreferencesAnswer(user_id, translate.plain_dict(kept.preferences), kept.version))
+        return json_response(
+            PreferencesAnswer(user_id, from_struct(kept.preferences, field="preferences"), kept.version)
+        )
 
     async def put_preferences(self, request: Request) -> Response:
         user_id = request.path_params["user_id"]

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal, cast
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import struct_pb2
 
 from meshkit.errors import field_invalid
+from meshkit.json_struct import EXACT_INTEGERS, to_struct
 from services.gateway.shapes import (
     CacheReportShape,
     MessageShape,
@@ -16,7 +17,6 @@ from services.gateway.shapes import (
 from shoal.agent.v1 import agent_pb2 as pb
 
 _CACHE_MODES = {"default": pb.CACHE_MODE_DEFAULT, "bypass": pb.CACHE_MODE_BYPASS}
-_EXACT_INTEGERS = 2**53
 _DEEPEST = 30
 """Levels of nesting in an object. protobuf stops at 100, and takes three for each object in an object."""
 _MOST_VALUES = 20_000
@@ -51,9 +51,7 @@ def struct(field: str, values: dict[str, Any]) -> struct_pb2.Struct:
     """A JSON object as a Struct. Raises ShoalError for integers that would lose digits, and for too many or too deep
     values."""
     _check(field, values)
-    message = struct_pb2.Struct()
-    message.update(values)
-    return message
+    return to_struct(values)
 
 
 def task_answer(response: pb.ExecuteResponse) -> TaskAnswer:
@@ -131,17 +129,12 @@ def finish_reason(reason: pb.FinishReason.ValueType) -> Literal["stop", "length"
     )
 
 
-def plain_dict(values: struct_pb2.Struct) -> dict[str, Any]:
-    plain: dict[str, Any] = json_format.MessageToDict(values)
-    return plain
-
-
 def _check(field: str, values: dict[str, Any]) -> None:
     pending: list[tuple[Any, int]] = [(values, 1)]
     seen = 0
     while pending:
         value, level = pending.pop()
-        if isinstance(value, int) and abs(value) > _EXACT_INTEGERS:
+        if isinstance(value, int) and abs(value) > EXACT_INTEGERS:
             raise field_invalid(field, "hold no integers beyond 2^53, which would lose digits; send them as strings")
         if not isinstance(value, dict | list):
             continue

@@ -88,8 +88,10 @@ def test_the_bounds_of_a_task_are_described() -> None:
     assert (number["minimum"], number["maximum"]) == (0, 2)
 
 
-def test_a_query_names_only_fields_of_a_task() -> None:
+def test_a_query_takes_the_scalar_fields_of_a_task() -> None:
     parameters = DOCUMENT["paths"]["/api/v1/task"]["get"]["parameters"]
-    assert {parameter["name"] for parameter in parameters} <= set(
-        DOCUMENT["components"]["schemas"]["TaskBody"]["properties"]
-    )
+    assert {parameter["name"]: parameter["required"] for parameter in parameters} == {
+        "task": True,
+        **dict.fromkeys(("session_id", "user_id", "stream", "model", "max_tokens", "temperature"), False),
+        **dict.fromkeys(("top_p", "seed", "tool_choice"), False),
+    }

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshkit.errors import Reason, ShoalError
+from meshkit.json_struct import from_struct
 from services.gateway import translate
 from services.gateway.shapes import CacheShape, TaskAnswer, TaskBody, ToolShape
 from shoal.agent.v1 import agent_pb2 as pb
@@ -81,7 +82,7 @@ def test_sampling_that_is_not_given_is_left_to_the_model() -> None:
 @given(values=st.dictionaries(st.text(max_size=5), json_values, max_size=4))
 def test_json_is_the_same_after_the_proto(values: dict[str, Any]) -> None:
     sent = pb.ExecuteRequest(context=translate.struct("context", values)).SerializeToString()
-    assert translate.plain_dict(pb.ExecuteRequest.FromString(sent).context) == values
+    assert from_struct(pb.ExecuteRequest.FromString(sent).context, field="context") == values
 
 
 @pytest.mark.parametrize("number", [EXACT + 1, -EXACT - 1, 2**64, 10**400])
@@ -97,7 +98,7 @@ def test_an_integer_that_would_lose_digits_is_refused(number: int, place: str) -
 
 @pytest.mark.parametrize("number", [EXACT, -EXACT, 1e300, 0.1, True])
 def test_a_number_that_a_double_holds_is_taken(number: float) -> None:
-    assert translate.plain_dict(translate.struct("context", {"a": number})) == {"a": number}
+    assert from_struct(translate.struct("context", {"a": number}), field="context") == {"a": number}
 
 
 def nested(levels: int, *, lists: bool) -> dict[str, Any]:

@@ -22,12 +22,21 @@ def test_the_codes_are_codes_of_grpc() -> None:
     assert {code.value for code in Code} <= {code.name for code in grpc.StatusCode}
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_a_call_may_be_tried_again_only_where_its_code_lets_one_hope(reason: Reason) -> None:
-    row = ERRORS[reason]
-    assert row.retryable == (row.code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
+@pytest.mark.parametrize(
+    ("reason", "retryable"),
+    [
+        (Reason.RATE_LIMITED, True),
+        (Reason.STATE_UNAVAILABLE, True),
+        (Reason.MODEL_TIMEOUT, True),
+        (Reason.FIELD_INVALID, False),
+        (Reason.API_KEY_INVALID, False),
+        (Reason.SESSION_DELETED, False),
+        (Reason.INTERNAL, False),
+    ],
+)
+def test_a_call_may_be_tried_again_only_where_there_is_hope(reason: Reason, retryable: bool) -> None:
     error = ShoalError(reason, "A sentence.")
-    assert (error.code, error.retryable) == (row.code, row.retryable)
+    assert (error.code, error.retryable) == (ERRORS[reason], retryable)
 
 
 def test_a_message_that_repeats_a_long_text_is_cut() -> None:

@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meshkit import call, tracing
-from meshkit.call import REQUEST_ID_HEADER, Call
-from meshkit.errors import Reason, ShoalError
+from meshkit.call import REPLICA_HEADER, REQUEST_ID_HEADER, Call
+from meshkit.errors import Reason, ShoalError, internal
 from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import IdentitySigner, require_known
 from meshkit.metrics import RPC_BUCKETS_SECONDS, Metrics
@@ -26,7 +26,7 @@ CLIENT_LEFT = 499
 log = structlog.get_logger()
 
 
-class Entry:
+class CallMiddleware:
     """ASGI middleware around the whole gateway. Inside, `call.current()` says who asks."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Entry:
                 seconds = time.perf_counter() - started
                 self._seconds.labels(scope["method"], str(answer.status)).observe(seconds)
                 # Envoy's health checks come twice a second.
-                tell = log.debug if scope["path"] in PUBLIC else log.info
+                tell = log.debug if _is_public(scope["path"]) else log.info
                 tell(
                     "http", method=scope["method"], path=scope["path"], status=answer.status, seconds=round(seconds, 6)
                 )
@@ -88,7 +88,7 @@ class Entry:
             problem, extra = _unrouted(unrouted), unrouted.headers or {}
         except Exception:
             log.exception("request failed", path=scope["path"])
-            problem = ShoalError(Reason.INTERNAL, "Something went wrong on our side.")
+            problem = internal()
         if not answer.begun:
             response = problems.response(problem, path=scope["path"], request_id=request_id)
             response.headers.update(extra)
@@ -118,7 +118,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun, self.status = True, message["status"]
-            MutableHeaders(scope=message).setdefault("x-shoal-replica", self._replica)
+            MutableHeaders(scope=message).setdefault(REPLICA_HEADER, self._replica)
         await self._send(message)
 
 
