@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from meshkit import call
+from meshkit.errors import Reason, ShoalError
 from services.gateway import openai_shapes, sse
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response, read_json
@@ -29,6 +30,7 @@ class OpenAIRoutes:
         return [
             route("/v1/chat/completions", {"POST": self.chat_completions}),
             route("/v1/models", {"GET": self.models}),
+            route("/v1/models/{model:path}", {"GET": self.model}),
         ]
 
     async def chat_completions(self, request: Request) -> Response:
@@ -49,6 +51,15 @@ class OpenAIRoutes:
 
     async def models(self, request: Request) -> Response:
         return json_response(openai_shapes.model_list(await self._agent.list_models()))
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        for model in (await self._agent.list_models()).models:
+            if model.id == name:
+                return json_response(openai_shapes.model(model))
+        raise ShoalError(
+            Reason.MODEL_UNKNOWN, f"The model {name!r} is not served; /v1/models lists them.", field="model"
+        )
 
 
 async def _written(events: AsyncIterator[pb.ExecuteStreamResponse], writer: ChunkWriter) -> AsyncIterator[bytes]:

@@ -174,13 +174,11 @@ def completion(response: pb.ExecuteResponse) -> dict[str, Any]:
 
 
 def model_list(models: pb.ListModelsResponse) -> dict[str, Any]:
-    return {
-        "object": "list",
-        "data": [
-            {"id": model.id, "object": "model", "created": model.created.seconds, "owned_by": model.owned_by or "shoal"}
-            for model in models.models
-        ],
-    }
+    return {"object": "list", "data": [model(one) for one in models.models]}
+
+
+def model(model: pb.Model) -> dict[str, Any]:
+    return {"id": model.id, "object": "model", "created": model.created.seconds, "owned_by": model.owned_by or "shoal"}
 
 
 def usage(usage: pb.Usage) -> dict[str, int]:

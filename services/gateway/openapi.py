@@ -74,6 +74,7 @@ OPERATIONS = (
         streams=True,
     ),
     Operation(method="get", path="/v1/models", summary="OpenAI's list of models"),
+    Operation(method="get", path="/v1/models/{model}", summary="One of them"),
     Operation(method="get", path="/health", summary="Is the gateway alive?", answer=Health, public=True),
     Operation(method="get", path="/health/ready", summary="Can an agent be reached?", answer=Health, public=True),
 )

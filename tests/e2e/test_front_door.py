@@ -123,6 +123,7 @@ def test_preferences_are_kept_and_versioned(rest: httpx.Client) -> None:
 
 def test_openais_sdk_works_plain_and_streamed(openai_client: openai.OpenAI) -> None:
     model = openai_client.models.list().data[0].id
+    assert openai_client.models.retrieve(model).id == model
     plain = openai_client.chat.completions.create(
         model=model, messages=[{"role": "user", "content": "Say hello."}], max_tokens=12
     )

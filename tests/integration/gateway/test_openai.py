@@ -93,6 +93,14 @@ async def test_tools_are_asked_for_in_a_stream(openai: AsyncOpenAI, agent: Scrip
     assert [made.id for made in final.choices[0].message.tool_calls or ()] == ["c1", "c2"]
 
 
+async def test_one_model_can_be_asked_for(openai: AsyncOpenAI) -> None:
+    listed = (await openai.models.list()).data
+    assert await openai.models.retrieve(listed[-1].id) == listed[-1]
+    with pytest.raises(sdk.BadRequestError) as refusal:
+        await openai.models.retrieve("no/such")
+    assert refusal.value.param == "model"
+
+
 async def test_the_models_are_listed(openai: AsyncOpenAI) -> None:
     models = (await openai.models.list()).data
     assert [(model.id, model.owned_by, model.created) for model in models] == [

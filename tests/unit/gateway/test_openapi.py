@@ -52,7 +52,7 @@ def test_names_of_schemas_say_nothing_of_our_modules() -> None:
 
 
 async def test_every_route_is_described_and_every_description_has_a_route(routes: list[Route]) -> None:
-    served = {(method.lower(), route.path) for route in routes for method in (route.methods or set()) - {"HEAD"}}
+    served = {(method.lower(), route.path_format) for route in routes for method in (route.methods or set()) - {"HEAD"}}
     assert {(method, path) for method, path, _ in OPERATIONS} == served - DESCRIPTIONS_THEMSELVES
 
 
