@@ -46,13 +46,14 @@ class Process:
         self, server: grpc.aio.Server, services: Sequence[str], *, beside: Sequence[Listening] = ()
     ) -> None:
         """Serves the named services on the process's port, and those `beside` it on theirs, until the process is told
-        to stop; then drains all at once. Whatever happens, every server has stopped in the end.
+        to stop; then drains all at once. The process's own port is the last to open. Whatever happens, every server
+        has stopped in the end.
 
         Raises OSError if a port is busy.
         """
         async with AsyncExitStack() as started:
             drains = []
-            for each in (Listening(server, self.settings.port, services), *beside):
+            for each in (*beside, Listening(server, self.settings.port, services)):
                 health = await serve.start(each.server, port=each.port, services=each.services)
                 started.push_async_callback(each.server.stop, None)
                 drains.append(partial(serve.drain, each.server, health))

@@ -24,6 +24,8 @@ async def with_heartbeats(
                 async with asyncio.timeout(interval_seconds):
                     event = await handed.get()
             except TimeoutError:
+                if running.done() and handed.empty():
+                    break  # Cancelled from within: nobody is left to put the last None.
                 yield None
                 continue
             if event is None:

@@ -54,7 +54,7 @@ async def run(settings: AgentSettings) -> None:
         names = [name.strip() for name in settings.model_names.split(",") if name.strip()]
         catalog = ModelCatalog(provider=model, names=names, clock=time.monotonic)
         sessions = RedisSessionStore(redis)
-        preferences = SqlPreferenceStore(engine)
+        preferences = SqlPreferenceStore(engine, timeout_seconds=STATE_TIMEOUT_SECONDS)
         turns = TurnRunner(
             agent=agent_factory(settings.agent)(model),
             catalog=catalog,

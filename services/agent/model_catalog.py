@@ -9,7 +9,7 @@ from meshkit.errors import Reason, ShoalError
 from services.agent.ports import ChatModel, ModelInfo
 
 FRESH_SECONDS = 60.0
-"""How long a provider's list is believed, and believed on if the provider then does not answer."""
+"""How old a provider's list may be when it is shown; it is shown on if the provider then does not answer."""
 RETRY_SECONDS = 1.0
 """How soon the provider is asked again by those who cannot do with the list as it is."""
 
@@ -43,8 +43,11 @@ class ModelCatalog:
         return self._models
 
     async def choose(self, requested: str) -> Choice:
-        """The model for a turn. Raises ShoalError MODEL_UNKNOWN or MODEL_UNAVAILABLE."""
-        models = await self.models()
+        """The model for a turn. Raises ShoalError MODEL_UNKNOWN or MODEL_UNAVAILABLE.
+
+        The list at hand will do, however old: a provider that is slow to list must not hold up the turns.
+        """
+        models = self._models or await self.models()
         if not requested:
             return Choice(models[0].id, "the default model")
         if not self._has(requested) and self._clock() >= self._asked + RETRY_SECONDS:

@@ -1,6 +1,8 @@
 """Language models behind an OpenAI-compatible address, over pooled connections."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 
 import aiohttp
 import msgspec
@@ -13,13 +15,19 @@ from services.agent.openai_wire import Chunk, ModelList, StreamReader, chat_body
 from services.agent.ports import ChatRequest, ModelInfo
 
 _CONNECT_SECONDS = 10.0
+_STALE_CONNECTIONS = 3
+"""How many kept connections may turn out to be closed before a call is given up."""
 _LIST_SECONDS = 5.0
+_END_SECONDS = 0.25
+"""How long the end of a stream may take after its last event; else its connection is given up."""
 _DATA = b"data:"
 _DONE = b"[DONE]"
 _MAX_ERROR_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 4 * 1024 * 1024
 """One event of a stream: the arguments of a tool may come in a single one."""
 _LONGEST_RETRY_SECONDS = 24 * 3600.0
+_LATEST_SECONDS = 253_402_300_799
+"""The last second of the year 9999, where a protobuf Timestamp ends."""
 
 
 class OpenAIModel:
@@ -40,24 +48,37 @@ class OpenAIModel:
     async def chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
         reader = StreamReader()
         try:
-            async with self._session.post(
-                f"{self._base_url}/chat/completions",
-                data=chat_body(request),
-                headers={"Content-Type": "application/json", **self._headers, **dict(tracing.current_headers())},
-                timeout=self._timeout,
-            ) as response:
+            async with await self._post(chat_body(request)) as response:
                 await _raise_for_status(response)
-                while line := await response.content.readline(max_line_length=_MAX_LINE_BYTES):
-                    for event in self._events_of(line, reader):
+                while (data := await _next_data(response.content)) and data != _DONE:
+                    for event in reader.read(self._chunks.decode(data)):
                         yield event
+                await _read_to_the_end(response.content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _unreachable() from error
         except TimeoutError as error:
             raise self._silent() from error
-        except (aiohttp.ClientError, LineTooLong, OSError, ValueError) as error:
+        except (aiohttp.ClientError, LineTooLong, OSError, ValueError, msgspec.MsgspecError) as error:
             raise _broken() from error
         for event in reader.finish():
             yield event
+
+    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
+        """The response, of which the body is still to come.
+
+        Asks again if a kept connection turns out to be closed before anything came: servers close them when they like,
+        llama.cpp after every stream.
+        """
+        headers = {"Content-Type": "application/json", **self._headers, **dict(tracing.current_headers())}
+        url = f"{self._base_url}/chat/completions"
+        for _ in range(_STALE_CONNECTIONS):
+            try:
+                return await self._session.post(url, data=body, headers=headers, timeout=self._timeout)
+            except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                continue
+        return await self._session.post(url, data=body, headers=headers, timeout=self._timeout)
 
     async def models(self) -> Sequence[ModelInfo]:
         timeout = aiohttp.ClientTimeout(total=_LIST_SECONDS)
@@ -70,22 +91,26 @@ class OpenAIModel:
                 listed = self._model_lists.decode(await response.read())
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError) as error:
             raise _unreachable() from error
-        return [ModelInfo(model.id, model.owned_by, int(model.created)) for model in listed.data]
-
-    def _events_of(self, line: bytes, reader: StreamReader) -> Sequence[AnswerEvent]:
-        if not line.startswith(_DATA):
-            return ()
-        payload = line[len(_DATA) :].strip()
-        if payload == _DONE:
-            return ()
-        try:
-            chunk = self._chunks.decode(payload)
-        except msgspec.MsgspecError as error:
-            raise _broken() from error
-        return reader.read(chunk)
+        return [ModelInfo(model.id, model.owned_by, _created(model.created)) for model in listed.data]
 
     def _silent(self) -> ShoalError:
         return ShoalError(Reason.MODEL_TIMEOUT, f"The model sent nothing for {self._silence_seconds:g} seconds.")
+
+
+async def _next_data(stream: aiohttp.StreamReader) -> bytes:
+    """The data of the next event that has any; empty at the end of the stream."""
+    while line := await stream.readline(max_line_length=_MAX_LINE_BYTES):
+        if line.startswith(_DATA) and (data := line.removeprefix(_DATA).strip()):
+            return data
+    return b""
+
+
+async def _read_to_the_end(stream: aiohttp.StreamReader) -> None:
+    """Only a connection that was read to the end is used again. Some servers keep it open without an end."""
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_END_SECONDS):
+            while await stream.readany():
+                pass
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
@@ -107,6 +132,11 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
 def _retry_after(header: str | None) -> float | None:
     """Whole seconds only: a date would need the provider's clock."""
     return min(float(header), _LONGEST_RETRY_SECONDS) if header and header.isdecimal() else None
+
+
+def _created(seconds: float) -> int:
+    """Unknown (0) if it is no Unix time in seconds; some servers list milliseconds."""
+    return int(seconds) if 0 <= seconds <= _LATEST_SECONDS else 0
 
 
 def _unreachable(detail: str = "") -> ShoalError:

@@ -16,6 +16,7 @@ MAX_TOOLS = 128
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL, and surrogates: halves of characters, which have no UTF-8."""
+_TEXT_RULE = "be text without NUL characters and unpaired surrogates"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -43,6 +44,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
 def check(request: TurnRequest, *, task_max_bytes: int) -> None:
     """Raises ShoalError naming the first field that cannot be served."""
     _check_task(request, task_max_bytes)
+    _check_context(request, task_max_bytes)
     check_id("session_id", request.session_id)
     check_id("user_id", request.user_id)
     if request.session_id and request.history:
@@ -63,7 +65,7 @@ def _check_task(request: TurnRequest, task_max_bytes: int) -> None:
     if not request.task.strip() and not continues_a_tool_call:
         raise field_required("task")
     if _NOT_TEXT.search(request.task):
-        raise field_invalid("task", "be text without NUL characters and unpaired surrogates")
+        raise field_invalid("task", _TEXT_RULE)
     size = len(request.task.encode())
     if size > task_max_bytes:
         raise ShoalError(
@@ -71,6 +73,12 @@ def _check_task(request: TurnRequest, task_max_bytes: int) -> None:
             f"The task has {size:,} bytes; at most {task_max_bytes:,} are taken. Shorten it, or split it into turns.",
             field="task",
         )
+
+
+def _check_context(request: TurnRequest, max_bytes: int) -> None:
+    size = len(msgspec.json.encode(request.context))
+    if size > max_bytes:
+        raise field_invalid("context", f"have at most {max_bytes:,} bytes as JSON, not {size:,}")
 
 
 def _check_sampling(sampling: Sampling) -> None:
@@ -92,6 +100,8 @@ def _check_tools(request: TurnRequest) -> None:
         raise field_invalid("tools", "have names of 1 to 64 characters of A-Z a-z 0-9 _ -")
     if len(set(names)) != len(names):
         raise field_invalid("tools", "have different names")
+    if request.tool_choice == "required" and not names:
+        raise field_invalid("tool_choice", "be required only where there are tools")
     if request.tool_choice and request.tool_choice not in {"auto", "none", "required", *names}:
         raise field_invalid("tool_choice", "be auto, none, required or the name of one of the tools")
 
@@ -99,6 +109,8 @@ def _check_tools(request: TurnRequest) -> None:
 def _check_history(history: tuple[Message, ...]) -> None:
     asked: set[str] = set()
     for message in history:
+        if _NOT_TEXT.search(message.content):
+            raise field_invalid("history", _TEXT_RULE)
         if message.role is Role.TOOL and message.tool_call_id not in asked:
             raise field_invalid("history", "give every tool message the tool_call_id of a call before it")
         if message.tool_calls and message.role is not Role.ASSISTANT:

@@ -9,9 +9,9 @@ import msgspec
 
 from meshkit import call
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
-from meshkit.identity import Identity, require_api_key, require_known
+from meshkit.identity import require_api_key
+from meshkit.json_struct import from_struct, to_struct
 from services.agent import translate
-from services.agent.conversation import AnswerEvent
 from services.agent.heartbeats import with_heartbeats
 from services.agent.model_catalog import ModelCatalog
 from services.agent.ports import PreferenceStore, SessionStore
@@ -51,39 +51,31 @@ class AgentServicer(AgentServiceServicer):
         self._heartbeat_seconds = heartbeat_seconds
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
-        turn, caller = self._checked(request), _caller()
-        events: list[AnswerEvent] = []
-        started: Started | None = None
-        async with aclosing(self._turns.run(turn, caller)) as happenings:
-            async for event in happenings:
-                if isinstance(event, Started):
-                    started = event
-                    await context.send_initial_metadata(self._headers(event))
-                else:
-                    events.append(event)
-        if started is None:
-            raise ShoalError(Reason.INTERNAL, "The turn ended before it began.")
+        turn = self._checked(request)
+        started, answer = await self._turns.begin(turn, call.current().identity)
+        await context.send_initial_metadata(self._headers(started))
+        async with aclosing(answer):
+            events = [event async for event in answer]
         return translate.execute_response(started, events, replica=self._replica)
 
     async def ExecuteStream(
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
-        turn, caller = self._checked(request.turn), _caller()
-        sequence = 0
-        events = with_heartbeats(self._turns.run(turn, caller), interval_seconds=self._heartbeat_seconds)
-        async with aclosing(events):
+        turn = self._checked(request.turn)
+        started, answer = await self._turns.begin(turn, call.current().identity)
+        await context.send_initial_metadata(self._headers(started))
+        sequence = 1
+        yield translate.stream_response(started, sequence=sequence, replica=self._replica)
+        async with aclosing(with_heartbeats(answer, interval_seconds=self._heartbeat_seconds)) as events:
             async for event in events:
                 if event is None:
-                    if sequence:  # The first message sends the headers, which only Started brings.
-                        yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                    yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
                     continue
-                if isinstance(event, Started):
-                    await context.send_initial_metadata(self._headers(event))
                 sequence += 1
                 yield translate.stream_response(event, sequence=sequence, replica=self._replica)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
-        caller = _caller()
+        caller = call.current().identity
         _require_id("session_id", request.session_id)
         session = await self._sessions.load(caller.tenant, request.session_id)
         if not session.messages:
@@ -97,23 +89,23 @@ class AgentServicer(AgentServiceServicer):
         )
 
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Context) -> pb.DeleteSessionResponse:
-        caller = _caller()
+        caller = call.current().identity
         _require_id("session_id", request.session_id)
         existed = await self._sessions.delete(caller.tenant, request.session_id)
         return pb.DeleteSessionResponse(existed=existed)
 
     async def GetPreferences(self, request: pb.GetPreferencesRequest, context: Context) -> pb.GetPreferencesResponse:
-        caller = _caller()
+        caller = call.current().identity
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
         kept = await self._preferences.get(caller.tenant, request.user_id)
-        return pb.GetPreferencesResponse(preferences=translate.struct(kept.values), version=kept.version)
+        return pb.GetPreferencesResponse(preferences=to_struct(kept.values), version=kept.version)
 
     async def PutPreferences(self, request: pb.PutPreferencesRequest, context: Context) -> pb.PutPreferencesResponse:
-        caller = _caller()
+        caller = call.current().identity
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
-        values = translate.plain_dict(request.preferences, field="preferences")
+        values = from_struct(request.preferences, field="preferences")
         if len(msgspec.json.encode(values)) > PREFERENCES_MAX_BYTES:
             raise field_invalid("preferences", f"have at most {PREFERENCES_MAX_BYTES:,} bytes as JSON")
         expected = request.expected_version if request.HasField("expected_version") else None
@@ -121,7 +113,6 @@ class AgentServicer(AgentServiceServicer):
         return pb.PutPreferencesResponse(version=version)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        _caller()
         models = await self._catalog.models()
         return pb.ListModelsResponse(
             models=[
@@ -137,13 +128,7 @@ class AgentServicer(AgentServiceServicer):
 
     def _headers(self, started: Started) -> tuple[tuple[str, str], ...]:
         level = f"; level={started.cache_level}" if started.cache_level else ""
-        return (("x-shoal-replica", self._replica), ("x-shoal-cache", f"{started.cache_status}{level}"))
-
-
-def _caller() -> Identity:
-    identity = call.current().identity
-    require_known(identity)
-    return identity
+        return ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, f"{started.cache_status}{level}"))
 
 
 def _require_id(field: str, value: str) -> None:

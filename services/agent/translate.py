@@ -1,12 +1,11 @@
 """Between the protos and the nouns of the core."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
-from google.protobuf import struct_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 
 from meshkit.errors import field_invalid
+from meshkit.json_struct import from_struct
 from services.agent.conversation import (
     AnswerEvent,
     Completed,
@@ -20,10 +19,9 @@ from services.agent.conversation import (
     Usage,
 )
 from services.agent.request import CacheMode, TurnRequest
-from services.agent.turn import CacheStatus, Started, TurnEvent
+from services.agent.turn import CacheStatus, Started
 from shoal.agent.v1 import agent_pb2 as pb
 
-_MAX_EXACT_INT = 2**53
 """Beyond it a float no longer tells whole numbers apart."""
 
 _ROLES = {
@@ -57,7 +55,7 @@ def turn_request(request: pb.ExecuteRequest) -> TurnRequest:
         raise field_invalid("cache.mode", "be default or bypass")
     return TurnRequest(
         task=request.task,
-        context=plain_dict(request.context, field="context"),
+        context=from_struct(request.context, field="context"),
         session_id=request.session_id,
         user_id=request.user_id,
         model=request.model,
@@ -105,7 +103,7 @@ def usage_out(usage: Usage) -> pb.Usage:
     return pb.Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=usage.cost_usd)
 
 
-def stream_response(event: TurnEvent, *, sequence: int, replica: str) -> pb.ExecuteStreamResponse:
+def stream_response(event: Started | AnswerEvent, *, sequence: int, replica: str) -> pb.ExecuteStreamResponse:
     response = pb.ExecuteStreamResponse(sequence=sequence)
     match event:
         case Started():
@@ -148,42 +146,8 @@ def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
     return moment
 
 
-def plain_dict(struct: struct_pb2.Struct, *, field: str) -> dict[str, Any]:
-    """A Struct as JSON-like Python. Raises ShoalError naming `field` for infinity and NaN."""
-    return {key: _plain(value, field) for key, value in struct.fields.items()}
-
-
-def struct(values: dict[str, Any]) -> struct_pb2.Struct:
-    message = struct_pb2.Struct()
-    message.update(values)
-    return message
-
-
-def _plain(value: struct_pb2.Value, field: str) -> Any:
-    match value.WhichOneof("kind"):
-        case "struct_value":
-            return plain_dict(value.struct_value, field=field)
-        case "list_value":
-            return [_plain(item, field) for item in value.list_value.values]
-        case "number_value":
-            return _number(value.number_value, field)
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case _:
-            return None
-
-
-def _number(number: float, field: str) -> int | float:
-    """A Struct knows only floats; whole ones become ints again, as they were sent."""
-    if not math.isfinite(number):
-        raise field_invalid(field, "hold only finite numbers")
-    return int(number) if number.is_integer() and abs(number) <= _MAX_EXACT_INT else number
-
-
 def _tool(tool: pb.Tool) -> Tool:
-    return Tool(tool.name, tool.description, plain_dict(tool.parameters, field="tools"))
+    return Tool(tool.name, tool.description, from_struct(tool.parameters, field="tools"))
 
 
 def _message(message: pb.Message) -> Message:

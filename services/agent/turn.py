@@ -28,7 +28,7 @@ class CacheStatus(StrEnum):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """A turn began. Always the first event."""
+    """What is known of a turn when it begins."""
 
     id: str
     stream_id: str
@@ -41,8 +41,6 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     """Unix time in seconds."""
 
-
-TurnEvent = Started | AnswerEvent
 
 NO_SESSION = Session(epoch=0, messages=(), expires_in_seconds=0)
 
@@ -74,10 +72,11 @@ class TurnRunner:
         self._mint_id = mint_id
         self._clock = clock
 
-    async def run(self, request: TurnRequest, caller: Identity) -> AsyncGenerator[TurnEvent, None]:
-        """Streams the turn: Started, the answer's events, Completed. The request must have been checked.
+    async def begin(self, request: TurnRequest, caller: Identity) -> tuple[Started, AsyncGenerator[AnswerEvent, None]]:
+        """Begins a turn and returns the events of its answer, which is computed while they are read.
 
-        Closing the iterator stops the model; a turn that does not reach its end is neither cached nor remembered.
+        The request must have been checked. Closing the events stops the model; a turn that does not reach its end is
+        neither cached nor remembered.
         """
         choice = await self._catalog.choose(request.model)
         session, preferences = await self._load(request, caller)
@@ -91,20 +90,22 @@ class TurnRunner:
         use_cache = cacheability.may_use_cache(request)
         cached = await self._cache.open(key) if use_cache else None
 
-        yield self._started(choice, session_id, cached=cached, use_cache=use_cache)
-        events: list[AnswerEvent] = []
-        async with aclosing(self._answer(request, caller, choice, messages, cached)) as answer:
-            async for event in answer:
-                events.append(event)
-                if not isinstance(event, Completed):
-                    yield event
-        completed = _completed(events)
-        if use_cache and cached is None and cacheability.may_be_kept(completed):
-            await self._cache.store(key, model=choice.model, events=events)
-        if session_id:
-            await self._remember(caller, session_id, session, task, events)
-        # Only now, so that whoever has seen the end finds the answer kept and the session grown.
-        yield completed
+        async def answer() -> AsyncGenerator[AnswerEvent, None]:
+            events: list[AnswerEvent] = []
+            async with aclosing(self._cached_or_computed(request, caller, choice, messages, cached)) as answering:
+                async for event in answering:
+                    events.append(event)
+                    if not isinstance(event, Completed):
+                        yield event
+            completed = _completed(events)
+            if use_cache and cached is None and cacheability.may_be_kept(completed):
+                await self._cache.store(key, model=choice.model, events=events)
+            if session_id:
+                await self._remember(caller, session_id, session, task, events)
+            # Only now, so that whoever has seen the end finds the answer kept and the session grown.
+            yield completed
+
+        return self._started(choice, session_id, cached=cached, use_cache=use_cache), answer()
 
     async def _load(self, request: TurnRequest, caller: Identity) -> tuple[Session, dict[str, Any]]:
         """Session and preferences together; when one of them fails, the other is given up."""
@@ -174,7 +175,7 @@ class TurnRunner:
             cache_age_seconds=cached.age_seconds,
         )
 
-    async def _answer(
+    async def _cached_or_computed(
         self,
         request: TurnRequest,
         caller: Identity,
@@ -182,7 +183,7 @@ class TurnRunner:
         messages: tuple[Message, ...],
         cached: CachedAnswer | None,
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """The answer, from the cache or computed and priced."""
+        """The answer: replayed, or computed and priced."""
         if cached is not None:
             for event in cached.events:
                 yield event
@@ -195,9 +196,15 @@ class TurnRunner:
             tool_choice=request.tool_choice,
             tenant=caller.tenant,
         )
-        async with aclosing(self._agent.run(work)) as events:
-            async for event in events:
-                yield self._prices.priced(choice.model, event) if isinstance(event, Usage) else event
+        try:
+            async with aclosing(self._agent.run(work)) as events:
+                async for event in events:
+                    yield self._prices.priced(choice.model, event) if isinstance(event, Usage) else event
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            # The agent's own: let through, it would end the RPC without a word to the caller.
+            raise _broke_off() from error
 
     async def _remember(
         self, caller: Identity, session_id: str, session: Session, task: Message | None, events: Sequence[AnswerEvent]
@@ -217,4 +224,8 @@ class TurnRunner:
 def _completed(events: Sequence[AnswerEvent]) -> Completed:
     if events and isinstance(events[-1], Completed):
         return events[-1]
-    raise ShoalError(Reason.MODEL_UNAVAILABLE, "The agent broke off before its answer was complete.")
+    raise _broke_off()
+
+
+def _broke_off() -> ShoalError:
+    return ShoalError(Reason.MODEL_UNAVAILABLE, "The agent broke off before its answer was complete.")

@@ -1,5 +1,6 @@
 """Streams as model servers send them: other line ends, long lines, torn packets, headers, connections."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from aiohttp import web
 from meshkit.errors import Reason, ShoalError
 from services.agent.conversation import AnswerEvent, Completed, Delta, FinishReason, Message, Role, Usage
 from services.agent.openai_model import OpenAIModel
-from services.agent.ports import ChatRequest
+from services.agent.ports import ChatRequest, ModelInfo
 
 MIB = 1024 * 1024
 HELLO = b'data: {"choices": [{"delta": {"content": "Hello"}}]}\n\n'
@@ -30,6 +31,8 @@ class RawServer:
     reply_headers: dict[str, str] = field(default_factory=dict)
     requests: list[web.Request] = field(default_factory=list)
     connections: set[object] = field(default_factory=set)
+    models: bytes = b""
+    never_ends: bool = False
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -38,14 +41,22 @@ class RawServer:
         await response.prepare(request)
         for packet in self.packets:
             await response.write(packet)
+        if self.never_ends:
+            await asyncio.Event().wait()
+        for _ in range(100):  # The end comes in a packet of its own, when the last event has been read.
+            await asyncio.sleep(0)
         return response
+
+    async def list_models(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self.models)
 
 
 @asynccontextmanager
 async def model_over(server: RawServer, *, api_key: str = "") -> AsyncIterator[OpenAIModel]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", server.chat)
-    runner = web.AppRunner(app)
+    app.router.add_get("/v1/models", server.list_models)
+    runner = web.AppRunner(app, handler_cancellation=True)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -85,6 +96,12 @@ def delta(text: str) -> bytes:
 )
 async def test_a_stream_may_come_in_every_form_that_the_standard_allows(packets: list[bytes]) -> None:
     assert await answer_of(*packets) == ANSWER
+
+
+@pytest.mark.parametrize("after", [(), (b": keep-alive\n\n",), (STOP, b"noise\n")])
+async def test_an_answer_is_whole_at_its_done_though_the_stream_never_ends(after: Sequence[bytes]) -> None:
+    async with model_over(RawServer([HELLO, STOP, DONE, *after], never_ends=True)) as model:
+        assert await chat(model) == ANSWER
 
 
 async def test_a_line_may_be_long() -> None:
@@ -146,3 +163,13 @@ async def test_a_huge_refusal_is_cut_short() -> None:
             await chat(model)
     assert refused.value.reason is Reason.MODEL_REFUSED
     assert len(refused.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("listed", "created"),
+    [("1700000000", 1_700_000_000), ("1700000000.9", 1_700_000_000), ("1700000000000", 0), ("-1", 0), ("1e300", 0)],
+)
+async def test_a_time_of_creation_that_is_none_is_unknown(listed: str, created: int) -> None:
+    server = RawServer([], models=f'{{"data": [{{"id": "small", "created": {listed}}}]}}'.encode())
+    async with model_over(server) as model:
+        assert await model.models() == [ModelInfo("small", "", created)]

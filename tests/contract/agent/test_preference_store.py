@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from meshkit.database import database_url, open_engine
 from meshkit.errors import Reason, ShoalError
@@ -17,6 +18,7 @@ from services.agent.ports import Preferences, PreferenceStore
 from services.agent.preference_store import MemoryPreferenceStore
 from services.agent.sql_preference_store import SqlPreferenceStore
 from tests.backends import wait_until
+from tests.contract.agent.conftest import PATIENCE_SECONDS
 from tests.ports import free_port
 
 MIGRATIONS = Path(agent.__path__[0]) / "migrations"
@@ -28,7 +30,7 @@ async def sql_store(configured: str) -> AsyncIterator[SqlPreferenceStore]:
     url = database_url(configured, home="", owner="agent")
     await migrate(url, owner="agent", scripts=MIGRATIONS)
     async with open_engine(url) as engine:
-        yield SqlPreferenceStore(engine)
+        yield SqlPreferenceStore(engine, timeout_seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture(params=["memory", "sqlite_url", "postgres_url"])
@@ -117,13 +119,29 @@ async def test_a_database_that_cannot_be_reached_is_unavailable(kind: str, tmp_p
         "postgresql": f"postgresql://shoal@127.0.0.1:{free_port()}/shoal",
     }
     async with open_engine(database_url(urls[kind], home="", owner="agent")) as engine:
-        store = SqlPreferenceStore(engine)
+        store = SqlPreferenceStore(engine, timeout_seconds=PATIENCE_SECONDS)
         for call in (store.get("acme", "ann"), put(store, "acme", a=1)):
             with pytest.raises(ShoalError) as refused:
                 await call
             assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
     # A failed connection to SQLite leaves a thread that has one more word for our loop before it ends.
     await asyncio.to_thread(wait_until, lambda: not sqlite_threads(), "the end of SQLite's threads")
+
+
+async def test_a_database_that_hangs_is_unavailable_until_it_answers_again(postgres_url: str, tenant: str) -> None:
+    async with sql_store(postgres_url), open_engine(database_url(postgres_url, home="", owner="agent")) as engine:
+        store = SqlPreferenceStore(engine, timeout_seconds=0.1)
+        async with engine.begin() as locking:
+            await locking.execute(text("LOCK TABLE preferences IN ACCESS EXCLUSIVE MODE"))
+            for version in (None, 0, 1) * 3:
+                with pytest.raises(ShoalError) as refused:
+                    await put(store, tenant, version, a=1)
+                assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
+            with pytest.raises(ShoalError) as refused:
+                await store.get(tenant, "ann")
+            assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
+        patient = SqlPreferenceStore(engine, timeout_seconds=PATIENCE_SECONDS)
+        assert await patient.get(tenant, "ann") == Preferences({}, 0)
 
 
 def sqlite_threads() -> list[threading.Thread]:

@@ -12,7 +12,7 @@ from redis import Redis
 
 from meshkit.errors import Reason
 from meshkit.identity import Authentication
-from services.agent import translate
+from meshkit.json_struct import from_struct, to_struct
 from services.agent.session_store import SESSION_TTL_SECONDS
 from shoal.agent.v1 import agent_pb2 as pb
 from tests import backends
@@ -25,7 +25,7 @@ def in_session(session_id: str, task: str = "hello [[tokens=1]]") -> pb.ExecuteR
 
 
 def preferences(version: int | None = None, **values: object) -> pb.PutPreferencesRequest:
-    return pb.PutPreferencesRequest(user_id="ann", preferences=translate.struct(values), expected_version=version)
+    return pb.PutPreferencesRequest(user_id="ann", preferences=to_struct(values), expected_version=version)
 
 
 @contextmanager
@@ -111,11 +111,11 @@ async def test_without_a_key_only_sessions_that_the_server_named_can_be_used(age
 
 async def test_preferences_are_kept_counted_and_shown_to_the_model(acme: Caller, model: Server) -> None:
     unknown = await acme.get_preferences("ann")
-    assert (translate.plain_dict(unknown.preferences, field=""), unknown.version) == ({}, 0)
+    assert (from_struct(unknown.preferences, field=""), unknown.version) == ({}, 0)
     assert (await acme.put_preferences(preferences(language="en"))).version == 1
     assert (await acme.put_preferences(preferences(1, language="de", tags=[1, 2.5, None]))).version == 2
     kept = await acme.get_preferences("ann")
-    assert translate.plain_dict(kept.preferences, field="") == {"language": "de", "tags": [1, 2.5, None]}
+    assert from_struct(kept.preferences, field="") == {"language": "de", "tags": [1, 2.5, None]}
     await acme.execute(pb.ExecuteRequest(task="hello", user_id="ann"))
     system, _ = (await model.calls())["last_request"]["messages"]
     assert '{"language":"de","tags":[1,2.5,null]}' in system["content"]

@@ -8,7 +8,7 @@ import pytest
 
 from meshkit.errors import Reason
 from meshkit.identity import LIFETIME_SECONDS, Authentication
-from services.agent import translate
+from meshkit.json_struct import to_struct
 from shoal.agent.v1 import agent_pb2 as pb
 from tests.integration.agent.agent_process import AgentProcess, Caller, Metadata, StreamCall, refusal, signed
 
@@ -57,7 +57,7 @@ BAD_TURNS = {
         "cache.mode",
     ),
     "history": (pb.ExecuteRequest(task="a", history=[pb.Message(content="x")]), "history"),
-    "infinite context": (pb.ExecuteRequest(task="a", context=translate.struct({"a": math.inf})), "context"),
+    "infinite context": (pb.ExecuteRequest(task="a", context=to_struct({"a": math.inf})), "context"),
 }
 BAD_BYTES = {
     "invalid UTF-8": pb.ExecuteRequest(task="task").SerializeToString().replace(b"task", b"\xff\xfe\xfd\xfc"),
@@ -127,7 +127,7 @@ async def test_what_cannot_be_named_or_kept_is_refused_by_the_name_of_its_field(
 
 
 def preferences(values: dict[str, object]) -> pb.PutPreferencesRequest:
-    return pb.PutPreferencesRequest(user_id="ann", preferences=translate.struct(values))
+    return pb.PutPreferencesRequest(user_id="ann", preferences=to_struct(values))
 
 
 async def test_a_task_of_exactly_the_limit_is_taken(acme: Caller) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from services.agent.conversation import AnswerEvent
 from services.agent.ports import AgentTurn
 
-Step = AnswerEvent | Exception | Callable[[], Awaitable[object]]
+Step = AnswerEvent | BaseException | Callable[[], Awaitable[object]]
 """Say this, fail with this, or wait for this."""
 
 
@@ -25,7 +25,7 @@ class ScriptedAgent:
         self.turns.append(turn)
         try:
             for step in self.script:
-                if isinstance(step, Exception):
+                if isinstance(step, BaseException):
                     raise step
                 if callable(step):
                     await step()

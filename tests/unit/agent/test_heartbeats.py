@@ -16,7 +16,7 @@ class Source:
     """Gives what is put into it, until it is told to end."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[int | Exception] = asyncio.Queue()
+        self.queue: asyncio.Queue[int | BaseException] = asyncio.Queue()
         self.has_begun = asyncio.Event()
         self.is_open = True
         self.tasks: set[asyncio.Task[object] | None] = set()
@@ -27,7 +27,7 @@ class Source:
             while True:
                 self.tasks.add(asyncio.current_task())
                 event = await self.queue.get()
-                if isinstance(event, Exception):
+                if isinstance(event, BaseException):
                     raise event
                 if event < 0:
                     return
@@ -36,7 +36,7 @@ class Source:
             self.tasks.add(asyncio.current_task())
             self.is_open = False
 
-    def put(self, *events: int | Exception) -> None:
+    def put(self, *events: int | BaseException) -> None:
         for event in events:
             self.queue.put_nowait(event)
 
@@ -80,6 +80,22 @@ async def test_a_failure_comes_after_the_events_before_it() -> None:
     assert [await anext(events), await anext(events)] == [1, 2]
     with pytest.raises(ValueError, match="broken"):
         await anext(events)
+    assert not source.is_open
+
+
+async def test_a_source_that_cancels_itself_ends_the_stream_after_the_events_before_it() -> None:
+    source = Source()
+    source.put(1, 2, asyncio.CancelledError())
+    seen: list[int] = []
+
+    async def read() -> None:
+        async with aclosing(with_heartbeats(source.events(), interval_seconds=AT_ONCE)) as beating:
+            async for event in beating:
+                seen.extend([event] if event else [])
+
+    (outcome,) = await asyncio.gather(asyncio.create_task(read()), return_exceptions=True)
+    assert isinstance(outcome, asyncio.CancelledError)
+    assert seen == [1, 2]
     assert not source.is_open
 
 

@@ -50,6 +50,14 @@ async def test_a_list_is_believed_for_a_while() -> None:
     assert await shop.names() == ["large"]
 
 
+async def test_a_turn_does_not_wait_for_a_newer_list() -> None:
+    shop = Shop("small")
+    await shop.catalog.choose("")
+    shop.now += 1000 * FRESH_SECONDS
+    assert [(await shop.catalog.choose(name)).model for name in ("", "small")] == ["small", "small"]
+    assert shop.model.listed == 1
+
+
 async def test_a_model_that_is_not_on_the_list_is_looked_for_once_more() -> None:
     shop = Shop("small")
     await shop.names()

@@ -56,6 +56,7 @@ BAD = {
     "a long session id": bad("session_id", session_id="s" * 129),
     "a user id that is a path": bad("user_id", user_id="../x"),
     "session and history": bad("history", session_id="s", history=(Message(Role.USER, "u"),)),
+    "NUL in a message": bad("history", history=(Message(Role.USER, "u"), Message(Role.ASSISTANT, "a\0b"))),
     "a result without its call": bad("history", history=(RESULT,)),
     "a result before its call": bad("history", history=(RESULT, ASKED)),
     "a result of no call": bad("history", history=(ASKED, Message(Role.TOOL, "3"))),
@@ -73,6 +74,8 @@ BAD = {
     "a tool with a strange name": bad("tools", tools=tools("a.b")),
     "a tool with a long name": bad("tools", tools=tools("n" * 65)),
     "tools of one name": bad("tools", tools=tools("add", "add")),
+    "a large context": bad("context", context={"a": "x" * TASK_MAX_BYTES}),
+    "a choice without tools": bad("tool_choice", tool_choice="required"),
     "another tool's choice": bad("tool_choice", tools=tools("add"), tool_choice="subtract"),
 }
 

@@ -9,6 +9,7 @@ from google.protobuf import struct_pb2
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 from meshkit.errors import ShoalError
+from meshkit.json_struct import from_struct, to_struct
 from services.agent import translate
 from services.agent.conversation import (
     AnswerEvent,
@@ -23,7 +24,7 @@ from services.agent.conversation import (
     Usage,
 )
 from services.agent.request import CacheMode, TurnRequest
-from services.agent.turn import CacheStatus, Started, TurnEvent
+from services.agent.turn import CacheStatus, Started
 from shoal.agent.v1 import agent_pb2 as pb
 
 STARTED = Started(
@@ -101,12 +102,12 @@ def test_every_value_that_we_send_has_its_own_number_and_none_is_left_over(
 def test_every_field_of_a_request_arrives() -> None:
     request = pb.ExecuteRequest(
         task="Add.",
-        context=translate.struct(NESTED),
+        context=to_struct(NESTED),
         session_id="s",
         user_id="ann",
         model="small",
         sampling=pb.SamplingParameters(max_tokens=1, temperature=0, top_p=0.5, stop=["x"], seed=-1),
-        tools=[pb.Tool(name="add", description="Adds.", parameters=translate.struct({"type": "object"}))],
+        tools=[pb.Tool(name="add", description="Adds.", parameters=to_struct({"type": "object"}))],
         tool_choice="add",
         cache=pb.CacheControl(mode=pb.CACHE_MODE_BYPASS),
         history=[
@@ -148,19 +149,19 @@ def test_a_cache_mode_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_does_not_know_are_refused_wherever_they_are(number: float) -> None:
-    inside = translate.struct({"a": [{"b": number}]})
+    inside = to_struct({"a": [{"b": number}]})
     assert refused_field(pb.ExecuteRequest(context=inside)) == "context"
     assert refused_field(pb.ExecuteRequest(tools=[pb.Tool(name="add", parameters=inside)])) == "tools"
 
 
 def test_whole_numbers_become_ints_again_and_others_stay() -> None:
-    values = translate.plain_dict(translate.struct(NESTED), field="context")
+    values = from_struct(to_struct(NESTED), field="context")
     assert values == NESTED
     assert [type(values["a"]), type(values["b"][0]), type(values["large"])] == [int, float, float]
 
 
 def test_a_value_of_no_kind_is_null() -> None:
-    assert translate.plain_dict(struct_pb2.Struct(fields={"a": struct_pb2.Value()}), field="context") == {"a": None}
+    assert from_struct(struct_pb2.Struct(fields={"a": struct_pb2.Value()}), field="context") == {"a": None}
 
 
 def test_a_message_goes_out_with_all_it_has() -> None:
@@ -179,7 +180,7 @@ def test_started_goes_out_with_all_it_has() -> None:
 
 
 def test_every_event_goes_out_as_its_own_kind() -> None:
-    events: list[TurnEvent] = [
+    events: list[Started | AnswerEvent] = [
         STARTED,
         Delta("a"),
         ToolCall("c", "add", "{}"),

@@ -44,7 +44,7 @@ def world_of(*script: Step) -> World:
     return World(agent=ScriptedAgent(*script))
 
 
-async def test_a_turn_streams_started_the_priced_answer_and_completed() -> None:
+async def test_a_turn_has_a_beginning_a_priced_answer_and_an_end() -> None:
     world = World()
     started = Started(
         id="turn_1",
@@ -55,7 +55,7 @@ async def test_a_turn_streams_started_the_priced_answer_and_completed() -> None:
         session_id="",
         created=NOW,
     )
-    assert await world.events(TASK) == [started, *PRICED]
+    assert await world.turn(TASK) == (started, list(PRICED))
 
 
 async def test_the_agent_is_given_the_whole_prompt() -> None:
@@ -79,9 +79,8 @@ async def test_the_agent_is_given_the_whole_prompt() -> None:
 async def test_a_hit_is_replayed_without_the_agent() -> None:
     world = World()
     await world.events(TASK)
-    started, *answer = await world.events(TASK)
+    started, answer = await world.turn(TASK)
     assert tuple(answer) == PRICED
-    assert isinstance(started, Started)
     assert (started.cache_status, started.cache_level, started.cache_age_seconds) == (CacheStatus.HIT, "l1", 7.0)
     assert len(world.agent.turns) == 1
 
@@ -108,7 +107,7 @@ async def test_a_bypass_neither_looks_up_nor_stores(request_: TurnRequest) -> No
 @pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
 async def test_a_cut_off_answer_is_given_but_not_stored(reason: FinishReason) -> None:
     world = world_of(Delta("Hel"), Completed(reason))
-    assert (await world.events(TASK))[1:] == [Delta("Hel"), Completed(reason)]
+    assert await world.events(TASK) == [Delta("Hel"), Completed(reason)]
     assert world.cache.kept == {}
 
 
@@ -117,11 +116,13 @@ async def test_the_wish_for_a_tool_is_stored_like_an_answer() -> None:
     world = world_of(*answer)
     await world.events(TASK)
     assert [len(kept.events) for kept in world.cache.kept.values()] == [3]
-    assert [type(event) for event in (await world.events(TASK))[1:]] == [ToolCall, Usage, Completed]
+    assert [type(event) for event in await world.events(TASK)] == [ToolCall, Usage, Completed]
 
 
-@pytest.mark.parametrize("script", [[], [Delta("Hel")], [Delta("Hel"), STOP, Delta("lo")]])
-async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list[AnswerEvent]) -> None:
+@pytest.mark.parametrize(
+    "script", [[], [Delta("Hel")], [Delta("Hel"), STOP, Delta("lo")], [Delta("Hel"), asyncio.CancelledError()]]
+)
+async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list[Step]) -> None:
     world = world_of(*script)
     request = msgspec.structs.replace(TASK, session_id="s")
     with pytest.raises(ShoalError) as failed:
@@ -133,11 +134,10 @@ async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list
 
 async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_nothing_behind() -> None:
     world = world_of(Delta("Hel"), ShoalError(Reason.MODEL_TIMEOUT, "silent"))
-    turn = world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME)
-    assert isinstance(await anext(turn), Started)
-    assert await anext(turn) == Delta("Hel")
+    _, answer = await world.runner.begin(msgspec.structs.replace(TASK, session_id="s"), ACME)
+    assert await anext(answer) == Delta("Hel")
     with pytest.raises(ShoalError, match="silent"):
-        await anext(turn)
+        await anext(answer)
     assert world.agent.ended == 1
     assert world.cache.kept == {}
     assert (await world.sessions.load("acme", "s")).messages == ()
@@ -145,9 +145,9 @@ async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_noth
 
 async def test_closing_a_turn_closes_its_agent_and_leaves_nothing_behind() -> None:
     world = World()
-    turn = world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME)
-    assert [type(await anext(turn)) for _ in range(2)] == [Started, Delta]
-    await turn.aclose()
+    _, answer = await world.runner.begin(msgspec.structs.replace(TASK, session_id="s"), ACME)
+    assert await anext(answer) == Delta("Hel")
+    await answer.aclose()
     assert world.agent.ended == 1
     assert world.cache.kept == {}
     assert (await world.sessions.load("acme", "s")).messages == ()
@@ -165,12 +165,14 @@ async def test_cancelling_a_turn_ends_an_agent_that_waits() -> None:
     await waiting.wait()
     turn.cancel()
     await asyncio.gather(turn, return_exceptions=True)
+    assert turn.cancelled()
     assert world.agent.ended == 1
 
 
 async def test_who_has_seen_the_end_finds_the_answer_stored() -> None:
     world = World()
-    async for event in world.runner.run(TASK, ACME):
+    _, answer = await world.runner.begin(TASK, ACME)
+    async for event in answer:
         assert bool(world.cache.kept) == (event == STOP)
 
 

@@ -14,7 +14,7 @@ from services.agent.preference_store import MemoryPreferenceStore
 from services.agent.pricing import PriceList
 from services.agent.request import TurnRequest
 from services.agent.session_store import MemorySessionStore
-from services.agent.turn import Started, TurnEvent, TurnRunner
+from services.agent.turn import Started, TurnRunner
 from tests.unit.agent.scripted_agent import ScriptedAgent
 from tests.unit.agent.scripted_model import ScriptedModel
 
@@ -65,13 +65,15 @@ class World:
             clock=lambda: NOW,
         )
 
-    async def events(self, request: TurnRequest, caller: Identity = ACME) -> list[TurnEvent]:
-        return [event async for event in self.runner.run(request, caller)]
+    async def turn(self, request: TurnRequest, caller: Identity = ACME) -> tuple[Started, list[AnswerEvent]]:
+        started, answer = await self.runner.begin(request, caller)
+        return started, [event async for event in answer]
 
     async def started(self, request: TurnRequest, caller: Identity = ACME) -> Started:
-        started = (await self.events(request, caller))[0]
-        assert isinstance(started, Started)
-        return started
+        return (await self.turn(request, caller))[0]
+
+    async def events(self, request: TurnRequest, caller: Identity = ACME) -> list[AnswerEvent]:
+        return (await self.turn(request, caller))[1]
 
     async def key_of(self, request: TurnRequest, caller: Identity = ACME) -> str:
         await self.events(request, caller)

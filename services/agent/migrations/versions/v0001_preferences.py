@@ -15,7 +15,3 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("preferences")
