@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
+from launcher.programs import PROGRAMS
 from launcher.settings import KeysSettings, MigrateSettings
 from meshkit.settings import Settings, SettingsError, load
 
@@ -54,7 +55,7 @@ def up() -> None:
 
     Exit codes: 0 after an orderly stop, 1 if the mesh cannot start, 2 for bad settings or busy ports.
     """
-    from launcher.home import HomeInUseError
+    from launcher.home import HomeError
     from launcher.supervisor import GaveUpError
     from launcher.up import UncheckedError
     from launcher.up import up as run_mesh
@@ -63,14 +64,14 @@ def up() -> None:
         asyncio.run(run_mesh(os.environ))
     except UncheckedError:
         sys.exit(_BAD_SETTINGS)
-    except HomeInUseError as error:
+    except HomeError as error:
         _fail(str(error))
     except GaveUpError:
         sys.exit(1)
 
 
 @main.command()
-@click.argument("service", type=click.Choice(["ratelimit", "cache", "agent", "gateway", "model"]))
+@click.argument("service", type=click.Choice(list(PROGRAMS)))
 def run(service: str) -> None:
     """Run one process of the mesh in the foreground.
 

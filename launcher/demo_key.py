@@ -2,7 +2,7 @@
 
 from launcher.home import Home, write_private
 from launcher.keys import KeysClient
-from services.ratelimit.keys import describe
+from services.ratelimit.keys import id_of
 
 TENANT = "demo"
 TIER = "premium"
@@ -11,7 +11,7 @@ TIER = "premium"
 async def ensure_demo_key(home: Home, keys: KeysClient) -> str:
     """Keeps the kept key, or replaces it if the limiter does not know it any more. Returns its id. Raises KeysError."""
     good = {key.id for key in await keys.list_keys(tenant=TENANT, include_revoked=False)}
-    kept = describe(home.demo_key(), tenant=TENANT, tier=TIER, name="", now=0).id
+    kept = id_of(home.demo_key())
     if kept in good:
         return kept
     created = await keys.create(tenant=TENANT, tier=TIER, name="demo key of this machine")

@@ -11,8 +11,8 @@ from pathlib import Path
 _LOG_ROTATED_FROM_BYTES = 10 * 1024 * 1024
 
 
-class HomeInUseError(Exception):
-    """Two meshes cannot share a home. The message says what to do."""
+class HomeError(Exception):
+    """The folder cannot be the home of this mesh. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,16 @@ class Home:
         return self.logs / f"{process}.log"
 
     def prepare(self) -> None:
-        """Makes the folders, and the mesh secret if there is none. Raises OSError if that cannot be."""
-        for folder in (self.folder, self.logs, self.valkey_folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep_or_write(self.secret_file, secrets.token_urlsafe(32))
+        """Makes the folders, and the mesh secret if there is none. Raises HomeError if that cannot be."""
+        try:
+            for folder in (self.folder, self.logs, self.valkey_folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _keep_or_write(self.secret_file, secrets.token_urlsafe(32))
+        except OSError as error:
+            raise HomeError(
+                f"{self.folder} cannot be the home: {error.strerror} ({error.filename}); "
+                "set SHOAL_HOME to a folder that can be written."
+            ) from None
 
     def demo_key(self) -> str:
         """The kept demo key; empty if there is none."""
@@ -64,12 +70,12 @@ class Home:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keeps other meshes out of this home until the end. Raises HomeInUseError if one is in it."""
+        """Keeps other meshes out of this home until the end. Raises HomeError if one is in it."""
         with (self.folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HomeInUseError(
+                raise HomeError(
                     f"Another mesh runs in {self.folder}; stop it, or set SHOAL_HOME to another folder."
                 ) from None
             yield
@@ -78,7 +84,7 @@ class Home:
 def home_faults(folder: str) -> list[str]:
     """One fault if the folder of SHOAL_HOME can neither be used nor made, else none."""
     path = Path(folder).absolute()
-    nearest = next(place for place in (path, *path.parents) if place.exists())
+    nearest = next(place for place in (path, *path.parents) if os.access(place, os.F_OK))
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return []
     return [f"SHOAL_HOME: cannot write in {nearest}"]

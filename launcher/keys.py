@@ -1,7 +1,7 @@
 """API keys for the command line: a client of the limiter, acting as the operator of the mesh."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -17,7 +17,8 @@ from shoal.ratelimit.v1 import ratelimit_pb2, ratelimit_pb2_grpc
 
 _TIMEOUT_SECONDS = 10.0
 
-T = TypeVar("T")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
 class KeysError(Exception):
@@ -34,25 +35,19 @@ class KeysClient:
 
     async def create(self, *, tenant: str, tier: str, name: str) -> ratelimit_pb2.CreateApiKeyResponse:
         request = ratelimit_pb2.CreateApiKeyRequest(tenant=tenant, tier=tier, name=name)
-        return await self._answered(self._stub.CreateApiKey(request, metadata=self._metadata, timeout=_TIMEOUT_SECONDS))
+        return await self._call(self._stub.CreateApiKey, request)
 
     async def list_keys(self, *, tenant: str, include_revoked: bool) -> list[ratelimit_pb2.ApiKey]:
         request = ratelimit_pb2.ListApiKeysRequest(tenant=tenant, include_revoked=include_revoked)
-        response = await self._answered(
-            self._stub.ListApiKeys(request, metadata=self._metadata, timeout=_TIMEOUT_SECONDS)
-        )
-        return list(response.api_keys)
+        return list((await self._call(self._stub.ListApiKeys, request)).api_keys)
 
     async def revoke(self, key_id: str) -> ratelimit_pb2.ApiKey:
         request = ratelimit_pb2.RevokeApiKeyRequest(id=key_id)
-        response = await self._answered(
-            self._stub.RevokeApiKey(request, metadata=self._metadata, timeout=_TIMEOUT_SECONDS)
-        )
-        return response.api_key
+        return (await self._call(self._stub.RevokeApiKey, request)).api_key
 
-    async def _answered(self, call: Awaitable[T]) -> T:
+    async def _call(self, rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
         try:
-            return await call
+            return await rpc(request, metadata=self._metadata, timeout=_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as failure:
             error = from_rpc_error(failure)
             if error.reason is Reason.SERVICE_UNAVAILABLE:

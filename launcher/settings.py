@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from envoyconf.topology import TlsFiles, Topology
+from envoyconf.topology import EnvoyPorts, TlsFiles, Topology
 from launcher.home import home_faults
 from meshkit.settings import Port, Settings, file_fault, variable_of
 
@@ -34,6 +34,9 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     inner_port: InnerPort = 8090
     admin_port: Annotated[Port, Meta(description="Envoy's administration and metrics.")] = 9901
     port_shift: PortShift = 0
+    trusted_hops: Annotated[
+        int, Meta(ge=0, description="Proxies of yours in front of the front door whose X-Forwarded-For is believed.")
+    ] = 0
     limits_redis_url: Annotated[str, Meta(description="Redis for limits (noeviction). Empty: a local Valkey.")] = ""
     state_redis_url: Annotated[str, Meta(description="Redis for sessions (noeviction). Empty: a local Valkey.")] = ""
     cache_redis_url: Annotated[str, Meta(description="Redis for answers (allkeys-lfu). Empty: a local Valkey.")] = ""
@@ -54,13 +57,15 @@ class UpSettings(Settings, frozen=True, kw_only=True):
 
     def topology(self) -> Topology:
         """The table of ports and pools. Raises ValueError if a port is out of range or has two users."""
-        chosen = {8080: self.front_port, 8443: self.tls_port, 8090: self.inner_port, 9901: self.admin_port}
+        envoy = EnvoyPorts(front=self.front_port, tls=self.tls_port, inner=self.inner_port, admin=self.admin_port)
         return dataclasses.replace(
             Topology.default(
                 agent_replicas=self.agent_replicas,
                 gateways=self.gateway_replicas,
-                place=lambda port: chosen.get(port, port) + self.port_shift,
+                envoy=envoy,
+                shift=self.port_shift,
             ),
+            trusted_hops=self.trusted_hops,
             tls=TlsFiles(cert_file=self.tls_cert_file, key_file=self.tls_key_file) if self.tls_cert_file else None,
             otlp_endpoint=self.otlp_endpoint or None,
         )

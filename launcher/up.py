@@ -24,13 +24,12 @@ class UncheckedError(Exception):
 async def up(environ: Mapping[str, str]) -> None:
     """Runs the mesh until SIGINT, SIGTERM or SIGHUP; a second one kills what is left.
 
-    Raises UncheckedError, HomeInUseError if another mesh runs in the same home, and GaveUpError if a process does not
-    get ready.
+    Raises UncheckedError, HomeError if the home cannot be used, and GaveUpError if a process does not get ready.
     """
     began = time.monotonic()
     console = Console()
     console.say("Shoal is starting ...")
-    await _check()
+    await _check(environ)
     settings = load(UpSettings, environ)
     home, topology = Home.at(settings.home), settings.topology()
     home.prepare()
@@ -46,9 +45,9 @@ async def up(environ: Mapping[str, str]) -> None:
         console.say("Everything has stopped.")
 
 
-async def _check() -> None:
+async def _check(environ: Mapping[str, str]) -> None:
     """In a process of its own: importing every service for its settings takes more memory than all the rest here."""
-    check = await asyncio.create_subprocess_exec(binaries.shoal(), "check", "--ports", "--quiet")
+    check = await asyncio.create_subprocess_exec(binaries.shoal(), "check", "--ports", "--quiet", env=environ)
     if await check.wait() != 0:
         raise UncheckedError
 

@@ -9,6 +9,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from meshkit.foreign_interceptor import ForeignInterceptor
+
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 _OPTIONS = (
@@ -26,7 +28,7 @@ log = structlog.get_logger()
 
 
 def new_server(interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> grpc.aio.Server:
-    return grpc.aio.server(interceptors=list(interceptors), options=_OPTIONS)
+    return grpc.aio.server(interceptors=[ForeignInterceptor(), *interceptors], options=_OPTIONS)
 
 
 def stop_signal() -> asyncio.Event:

@@ -14,11 +14,9 @@ from typing import Any
 
 import psutil
 
+from envoyconf.topology import Topology
 from launcher import binaries
-from launcher.check import busy_ports, find_binaries
-from launcher.home import Home
-from launcher.plan import make_plan
-from launcher.settings import UpSettings
+from launcher.check import is_busy
 from services.ratelimit import keys
 from tests.backends import wait_until
 
@@ -101,7 +99,7 @@ class Mesh:
         return self.shoal("keys", "create", "--tenant", tenant, "--tier", tier).stdout.strip()
 
     def key_id(self, secret: str) -> str:
-        return keys.describe(secret, tenant="", tier="", name="", now=0).id
+        return keys.id_of(secret)
 
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -138,7 +136,7 @@ def running_mesh(home: Path | None = None, **variables: str) -> Iterator[Mesh]:
 
 def _ready_mesh(home: Path, folder: Path, variables: dict[str, str]) -> Mesh:
     for attempt in range(_ATTEMPTS):
-        shift = {"SHOAL_HOME": str(home), "SHOAL_PORT_SHIFT": str(_free_shift())}
+        shift = {"SHOAL_HOME": str(home), "SHOAL_PORT_SHIFT": str(free_shift())}
         mesh = _launched(shift | variables, folder / f"output-{attempt}")
         _wait_until_ready_or_gone(mesh)
         if mesh.is_ready:
@@ -168,10 +166,11 @@ def _told(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")} | environment
 
 
-def _free_shift() -> int:
+def free_shift() -> int:
     """A SHOAL_PORT_SHIFT whose ports are all free at this moment, and below those that systems give to clients."""
     while True:
         shift = random.randint(1000, 20000)  # noqa: S311 - no secret
-        settings = UpSettings(port_shift=shift, agent_replicas=20, gateway_replicas=10)
-        if not busy_ports(make_plan(settings, home=Home.at(settings.home), binaries=find_binaries()).processes):
+        largest = Topology.default(agent_replicas=20, gateways=10, shift=shift)
+        ports = [largest.envoy.tls, *(port for _, port in largest.named_ports())]
+        if not any(map(is_busy, ports)):
             return shift

@@ -7,8 +7,10 @@ from envoyconf.topology import Topology
 AGENT_API = "/shoal.agent.v1."
 HEALTH_API = "/grpc.health.v1."
 REFLECTION_API = "/grpc.reflection."
-# A call that did not begin. A replica answers UNAVAILABLE only if it has done no work.
-NOT_BEGUN = "connect-failure,refused-stream,unavailable,reset-before-request"
+PUT_PREFERENCES = "/shoal.agent.v1.AgentService/PutPreferences"
+# For calls that do no harm when they are made twice.
+UNAVAILABLE = "connect-failure,refused-stream,unavailable,reset-before-request"
+# For writes that must not be made twice: UNAVAILABLE may come from a commit that was done all the same.
 NOT_CONNECTED = "connect-failure,refused-stream"
 
 
@@ -30,13 +32,14 @@ def front_routes(topology: Topology) -> EnvoyObject:
 
 def inner_routes(topology: Topology) -> EnvoyObject:
     """The calls of our services to each other, retried here and nowhere else."""
-    owners = [
-        (AGENT_API, topology.agent.name),
-        ("/shoal.cache.v1.", topology.cache.name),
-        ("/shoal.ratelimit.v1.", topology.ratelimit.name),
-        (HEALTH_API, topology.agent.name),
+    agent, cache, ratelimit = topology.agent.name, topology.cache.name, topology.ratelimit.name
+    routes = [
+        route({"path": PUT_PREFERENCES, "grpc": {}}, agent, retry_on=NOT_CONNECTED),
+        route({"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
+        route({"prefix": "/shoal.cache.v1.", "grpc": {}}, cache, retry_on=UNAVAILABLE),
+        route({"prefix": "/shoal.ratelimit.v1.", "grpc": {}}, ratelimit, retry_on=NOT_CONNECTED),
+        route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
     ]
-    routes = [route({"prefix": api, "grpc": {}}, cluster, retry_on=NOT_BEGUN) for api, cluster in owners]
     return {"name": "inner", "virtual_hosts": [{"name": "inner", "domains": ["*"], "routes": routes}]}
 
 
@@ -54,9 +57,10 @@ def redirect_routes(tls_port: int) -> EnvoyObject:
 def _grpc_routes(topology: Topology) -> list[EnvoyObject]:
     agent = topology.agent.name
     return [
-        route({"prefix": AGENT_API, "grpc": {}}, agent, retry_on=NOT_BEGUN, surface="grpc"),
-        route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=NOT_BEGUN) | unlimited(),
-        route({"prefix": REFLECTION_API, "grpc": {}}, agent, retry_on=NOT_BEGUN) | unlimited(),
+        route({"path": PUT_PREFERENCES, "grpc": {}}, agent, retry_on=NOT_CONNECTED, surface="grpc"),
+        route({"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE, surface="grpc"),
+        route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
+        route({"prefix": REFLECTION_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
         refused_grpc(404, "There is no such service at the front door.") | unlimited(),
     ]
 

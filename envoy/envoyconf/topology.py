@@ -1,14 +1,14 @@
 """The one table of the mesh: who listens on which port of 127.0.0.1, and how Envoy asks for its health."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
-METRICS_OFFSET = 1000  # a process shows its metrics this far above its port, unless placed elsewhere
+METRICS_OFFSET = 1000  # a process shows its metrics this far above its port
 RLS_SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 
 
@@ -72,10 +72,6 @@ class FloodGuard:
     burst: int = 2000
 
 
-def _unmoved(port: int) -> int:
-    return port
-
-
 @dataclass(frozen=True, kw_only=True)
 class Topology:
     """The whole mesh on one machine. Vary it with the arguments of `default` and with `dataclasses.replace`.
@@ -98,18 +94,20 @@ class Topology:
     """The http://host:port of an OTLP/HTTP collector; None: no tracing."""
 
     @classmethod
-    def default(cls, *, agent_replicas: int = 3, gateways: int = 1, place: Callable[[int], int] = _unmoved) -> Self:
-        """The usual mesh. `place` is given each default port once and says which port to use instead."""
+    def default(
+        cls, *, agent_replicas: int = 3, gateways: int = 1, envoy: EnvoyPorts = EnvoyPorts(), shift: int = 0
+    ) -> Self:
+        """The usual mesh. `shift` is added to every port, those of `envoy` too."""
         grpc, http = Protocol.GRPC, Protocol.HTTP1
         agents, gateway_row = _row("agent", 8121, agent_replicas, 20), _row("gateway", 8141, gateways, 10)
         return cls(
-            envoy=EnvoyPorts(**_placed(EnvoyPorts(), place)),
-            backing=BackingPorts(**_placed(BackingPorts(), place)),
-            ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", [8101], place),
-            ratelimit_rls=Pool(name="ratelimit-rls", protocol=grpc, health=RLS_SERVICE, ports=(place(8102),)),
-            cache=_pool("cache", grpc, "shoal.cache.v1.CacheService", [8111], place),
-            agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, place),
-            gateway=_pool("gateway", http, "/health", gateway_row, place),
+            envoy=EnvoyPorts(**_shifted(envoy, shift)),
+            backing=BackingPorts(**_shifted(BackingPorts(), shift)),
+            ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", [8101], shift),
+            ratelimit_rls=Pool(name="ratelimit-rls", protocol=grpc, health=RLS_SERVICE, ports=(8102 + shift,)),
+            cache=_pool("cache", grpc, "shoal.cache.v1.CacheService", [8111], shift),
+            agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, shift),
+            gateway=_pool("gateway", http, "/health", gateway_row, shift),
         )
 
     def __post_init__(self) -> None:
@@ -157,17 +155,17 @@ def otlp_address(endpoint: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-def _placed(defaults: EnvoyPorts | BackingPorts, place: Callable[[int], int]) -> dict[str, int]:
-    return {name: place(port) for name, port in vars(defaults).items()}
+def _shifted(ports: EnvoyPorts | BackingPorts, shift: int) -> dict[str, int]:
+    return {name: port + shift for name, port in vars(ports).items()}
 
 
-def _pool(name: str, protocol: Protocol, health: str, ports: Iterable[int], place: Callable[[int], int]) -> Pool:
+def _pool(name: str, protocol: Protocol, health: str, ports: Sequence[int], shift: int) -> Pool:
     return Pool(
         name=name,
         protocol=protocol,
         health=health,
-        ports=tuple(place(port) for port in ports),
-        metrics_ports=tuple(place(port + METRICS_OFFSET) for port in ports),
+        ports=tuple(port + shift for port in ports),
+        metrics_ports=tuple(port + shift + METRICS_OFFSET for port in ports),
     )
 
 

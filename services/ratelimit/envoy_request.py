@@ -43,7 +43,6 @@ def parse(request: RateLimitRequest) -> Question:
     asker = Asker(
         address=main["masked_remote_address"],
         api_keys=keys_in(x_api_key=main.get("x_api_key"), authorization=main.get("authorization")),
-        several_values=any(entries.get("credentials") == "several" for entries in descriptors),
     )
     return Question(asker, _surface(main), main.get("request_id", ""), len(descriptors))
 

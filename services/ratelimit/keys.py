@@ -83,8 +83,12 @@ def new_secret(entropy: bytes) -> str:
 
 def describe(secret: str, *, tenant: str, tier: str, name: str, now: float) -> ApiKey:
     """What is kept about a new key."""
-    key_hash = hash_of(secret)
-    return ApiKey(id=f"key_{key_hash[:16]}", hash=key_hash, tenant=tenant, tier=tier, name=name, created=now)
+    return ApiKey(id=id_of(secret), hash=hash_of(secret), tenant=tenant, tier=tier, name=name, created=now)
+
+
+def id_of(secret: str) -> str:
+    """What the key is called where the secret must not be seen."""
+    return f"key_{hash_of(secret)[:16]}"
 
 
 def hash_of(secret: str) -> str:

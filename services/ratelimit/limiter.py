@@ -34,8 +34,6 @@ class Asker:
     address: str
     api_keys: frozenset[str]
     """The different keys that were sent."""
-    several_values: bool = False
-    """Whether a header for one key came with different values, whatever `api_keys` holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class Limiter:
         return tier, await self._buckets.take([Spend(_own_bucket(identity.key_id), tier.limit, 0)])
 
     async def _identify(self, asker: Asker, now: float) -> Caller:
-        if asker.several_values or len(asker.api_keys) > 1:
+        if len(asker.api_keys) > 1:
             return self._not_good(asker, Authentication.SEVERAL_KEYS)
         if asker.api_keys:
             (secret,) = asker.api_keys

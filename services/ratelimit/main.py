@@ -1,12 +1,10 @@
 """The limiter's process: everything is built here, and closed in reverse."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 from meshkit import process, serve
 from meshkit.database import open_engine
-from meshkit.process import Process
+from meshkit.process import Listening
 from meshkit.redis import open_redis
 from services.ratelimit import envoy_servicer, servicer
 from services.ratelimit.envoy_servicer import EnvoyServicer
@@ -45,34 +43,11 @@ async def run(settings: RatelimitSettings) -> None:
         for_envoy = EnvoyServicer(
             limiter=limiter, signer=mine.signer, metrics=metrics, exports_spans=bool(settings.otlp_endpoint)
         )
-        await stack.enter_async_context(serving_envoy(mine, for_envoy, port=settings.envoy_port))
-        server = mine.new_server()
+        # A server without the guard: Envoy has no identity to show.
+        envoy_server = serve.new_server()
+        rls_pb2_grpc.add_RateLimitServiceServicer_to_server(for_envoy, envoy_server)
         for_mesh = RateLimitServicer(limiter=limiter, key_store=key_store, directory=directory, tiers=tiers)
+        server = mine.new_server()
         ratelimit_pb2_grpc.add_RateLimitServiceServicer_to_server(for_mesh, server)
-        await mine.serve(server, [servicer.SERVICE])
-
-
-@asynccontextmanager
-async def serving_envoy(mine: Process, for_envoy: EnvoyServicer, *, port: int) -> AsyncIterator[None]:
-    """A second server, which asks for no identity since Envoy has none. It drains when the process is told to stop,
-    at the same time as the first."""
-    server = serve.new_server()
-    rls_pb2_grpc.add_RateLimitServiceServicer_to_server(for_envoy, server)
-    health = await serve.start(server, port=port, services=[envoy_servicer.SERVICE])
-
-    async def drain_when_stopped() -> None:
-        await mine.stopped.wait()
-        await serve.drain(
-            server,
-            health,
-            notice_seconds=mine.settings.drain_notice_seconds,
-            grace_seconds=mine.settings.drain_seconds,
-        )
-
-    drained = asyncio.create_task(drain_when_stopped())
-    try:
-        yield
-        await drained
-    finally:
-        drained.cancel()
-        await server.stop(None)
+        envoy_listening = Listening(envoy_server, settings.envoy_port, [envoy_servicer.SERVICE])
+        await mine.serve(server, [servicer.SERVICE], beside=[envoy_listening])

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshkit import call
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
-from meshkit.identity import require_known, require_operator
+from meshkit.identity import require_operator
 from services.ratelimit import keys
 from services.ratelimit.bucket import Decision
 from services.ratelimit.key_directory import KeyDirectory
@@ -40,7 +40,6 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
 
     async def Take(self, request: pb.TakeRequest, context: Context) -> pb.TakeResponse:
         identity = call.current().identity
-        require_known(identity)
         tier, decision = await self._limiter.take(identity, request.cost)
         return pb.TakeResponse(
             allowed=decision.allowed,
@@ -50,7 +49,6 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
 
     async def Peek(self, request: pb.PeekRequest, context: Context) -> pb.PeekResponse:
         identity = call.current().identity
-        require_known(identity)
         tier, decision = await self._limiter.peek(identity)
         return pb.PeekResponse(bucket=_bucket(tier, decision))
 

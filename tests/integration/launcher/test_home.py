@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.child import tail
-from launcher.home import Home, HomeInUseError, home_faults, rotate, write_private
+from launcher.home import Home, HomeError, home_faults, rotate, write_private
 
 
 def mode(path: Path) -> int:
@@ -49,10 +49,20 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_second_mesh_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    with home.claimed(), pytest.raises(HomeInUseError, match="SHOAL_HOME"), Home(tmp_path).claimed():
+    with home.claimed(), pytest.raises(HomeError, match="SHOAL_HOME"), Home(tmp_path).claimed():
         raise AssertionError("two meshes in one home")
     with home.claimed():
         pass
+
+
+def test_a_folder_that_cannot_be_the_home_is_named_with_the_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HomeError, match=r"file cannot be the home: File exists .* SHOAL_HOME"):
+        Home(tmp_path / "file").prepare()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "valkey").touch()
+    with pytest.raises(HomeError, match=r"home cannot be the home: File exists \(.*valkey\)"):
+        Home(tmp_path / "home").prepare()
 
 
 def test_a_large_log_makes_room_and_one_before_is_kept(tmp_path: Path) -> None:

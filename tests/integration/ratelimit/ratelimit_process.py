@@ -49,9 +49,10 @@ class RatelimitProcess:
     metrics_url: str
     log_file: Path
 
-    def log_lines(self, event: str) -> list[dict[str, Any]]:
+    def log_lines(self, *events: str) -> list[dict[str, Any]]:
+        """The lines of these events, in the order in which they were written."""
         lines = (msgspec.json.decode(line) for line in self.log_file.read_bytes().splitlines())
-        return [line for line in lines if line["event"] == event]
+        return [line for line in lines if line["event"] in events]
 
     def metrics(self) -> dict[str, float]:
         """Sample values by name with labels, as /metrics shows them."""
@@ -154,12 +155,10 @@ def descriptor(**entries: str) -> RateLimitDescriptor:
     )
 
 
-async def ask(
-    limiter: RatelimitProcess, address: str, *more: RateLimitDescriptor, surface: str = "rest", **entries: str
-) -> RateLimitResponse:
+async def ask(limiter: RatelimitProcess, address: str, surface: str = "rest", **entries: str) -> RateLimitResponse:
     """What Envoy asks about a request from an address."""
-    main = descriptor(masked_remote_address=address, surface=surface, request_id="r-1", **entries)
-    return await ask_raw(limiter, RateLimitRequest(domain="shoal", descriptors=[main, *more]))
+    asked = descriptor(masked_remote_address=address, surface=surface, request_id="r-1", **entries)
+    return await ask_raw(limiter, RateLimitRequest(domain="shoal", descriptors=[asked]))
 
 
 async def ask_raw(limiter: RatelimitProcess, request: RateLimitRequest) -> RateLimitResponse:

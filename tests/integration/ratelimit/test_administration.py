@@ -110,15 +110,28 @@ async def test_the_tiers_that_there_are_are_named(limiter: RatelimitProcess) -> 
     assert error.message == "The field 'tier' must be one of anonymous, free, premium."
 
 
+REFUSALS = {
+    Authentication.API_KEY: Reason.PERMISSION_DENIED,
+    Authentication.ANONYMOUS: Reason.PERMISSION_DENIED,
+    Authentication.UNKNOWN_KEY: Reason.API_KEY_INVALID,
+    Authentication.SEVERAL_KEYS: Reason.API_KEY_AMBIGUOUS,
+    Authentication.MISSING_KEY: Reason.API_KEY_REQUIRED,
+}
+
+
+def test_only_the_operator_is_spared() -> None:
+    assert set(Authentication) - set(REFUSALS) == {OPERATOR}
+
+
 @pytest.mark.parametrize("rpc", RPCS)
-@pytest.mark.parametrize("authentication", [kind for kind in Authentication if kind is not OPERATOR])
+@pytest.mark.parametrize("authentication", REFUSALS)
 async def test_nobody_but_the_operator_may_administer(
     limiter: RatelimitProcess, rpc: str, authentication: Authentication
 ) -> None:
     async with mesh_caller(limiter.address) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await RPCS[rpc](stub, signed(caller(authentication=authentication)))
-    assert status.from_rpc_error(failed.value).reason is Reason.PERMISSION_DENIED
+    assert status.from_rpc_error(failed.value).reason is REFUSALS[authentication]
     assert await list_keys(limiter, tenant="intruder") == []
 
 

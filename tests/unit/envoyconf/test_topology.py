@@ -45,10 +45,15 @@ def test_more_replicas_than_there_is_room_for_are_refused(replicas: int) -> None
         Topology.default(agent_replicas=replicas)
 
 
-def test_every_port_can_be_placed_elsewhere() -> None:
-    usual, moved = Topology.default(), Topology.default(place=lambda port: port + 20_000)
+def test_the_shift_moves_every_port() -> None:
+    usual, moved = Topology.default(), Topology.default(shift=20_000)
     assert dict(moved.named_ports()) == {name: port + 20_000 for name, port in usual.named_ports()}
     assert moved.envoy.tls == usual.envoy.tls + 20_000
+
+
+def test_chosen_ports_of_envoy_are_shifted_too() -> None:
+    moved = Topology.default(envoy=EnvoyPorts(front=7000), shift=5)
+    assert moved.envoy == EnvoyPorts(front=7005, tls=8448, inner=8095, admin=9906)
 
 
 def test_two_users_of_one_port_are_named() -> None:

@@ -30,6 +30,11 @@ def test_two_users_of_one_port_are_a_fault() -> None:
     assert "8090" in faults(SHOAL_FRONT_PORT="8090")
 
 
+def test_the_number_of_trusted_proxies_reaches_the_topology() -> None:
+    assert load(UpSettings, {"SHOAL_TRUSTED_HOPS": "2"}).topology().trusted_hops == 2
+    assert "SHOAL_TRUSTED_HOPS" in faults(SHOAL_TRUSTED_HOPS="-1")
+
+
 def test_a_collector_that_is_no_address_is_a_fault() -> None:
     assert "OTLP" in faults(SHOAL_OTLP_ENDPOINT="collector")
 

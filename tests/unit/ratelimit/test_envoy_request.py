@@ -37,9 +37,15 @@ def test_a_request_without_credentials_carries_no_key() -> None:
     assert parse(RateLimitRequest(domain="shoal", descriptors=[MAIN])).asker == Asker("203.0.113.7/32", frozenset())
 
 
-def test_the_mark_for_several_values_is_seen() -> None:
-    question = parse(RateLimitRequest(domain="shoal", descriptors=[MAIN, descriptor(credentials="several")]))
-    assert question.asker.several_values
+def test_a_header_sent_twice_shows_both_its_keys() -> None:
+    twice = descriptor(masked_remote_address="a", surface="rest", x_api_key="a,b", authorization="Bearer c,Bearer d")
+    question = parse(RateLimitRequest(domain="shoal", descriptors=[twice]))
+    assert question.asker.api_keys == {"a", "b", "c", "d"}
+
+
+def test_every_descriptor_is_counted_since_each_wants_a_status() -> None:
+    question = parse(RateLimitRequest(domain="shoal", descriptors=[descriptor(surface="other"), MAIN]))
+    assert question.asker.address == "203.0.113.7/32"
     assert question.descriptors == 2
 
 

@@ -28,7 +28,7 @@ def test_too_little_entropy_is_refused() -> None:
 def test_what_is_kept_holds_the_hash_and_not_the_key() -> None:
     key = keys.describe(SECRET, tenant="acme", tier="free", name="laptop", now=5.0)
     assert key.hash == hashlib.sha256(SECRET.encode()).hexdigest()
-    assert key.id == "key_" + key.hash[:16]
+    assert key.id == keys.id_of(SECRET) == "key_" + key.hash[:16]
     assert SECRET.removeprefix("sk-shoal-") not in repr(key)
 
 

@@ -1,0 +1,69 @@
+"""What happens around RPCs that are not ours (health, reflection, Envoy's rate limits): faults are told as ours are."""
+
+# The published types of grpc are generic where the classes are not.
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from meshkit.interceptor import OURS, Context, Handler
+
+log = structlog.get_logger()
+
+
+class ForeignInterceptor(grpc.aio.ServerInterceptor):
+    """Asks for no identity. Without it, grpc would answer a fault with the names of Python classes."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith(OURS):
+            return handler
+        return _guarded(handler)
+
+
+def _guarded(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+    parse = handler.request_deserializer
+
+    async def unary_unary(request: bytes, context: Context) -> Any:
+        async with _told(context):
+            return await handler.unary_unary(parse(request), context)
+
+    async def unary_stream(request: bytes, context: Context) -> None:
+        async with _told(context):
+            await handler.unary_stream(parse(request), context)
+
+    async def stream_stream(requests: AsyncIterator[bytes], context: Context) -> None:
+        async with _told(context):
+            async for response in handler.stream_stream((parse(request) async for request in requests), context):
+                await context.write(response)
+
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(unary_unary, None, handler.response_serializer)
+    if handler.unary_stream:
+        return grpc.unary_stream_rpc_method_handler(unary_stream, None, handler.response_serializer)
+    return grpc.stream_stream_rpc_method_handler(stream_stream, None, handler.response_serializer)
+
+
+@asynccontextmanager
+async def _told(context: Context) -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.BaseError:
+        # The handler's own abort, or a caller who has left.
+        raise
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The request is no valid protobuf message.")
+    except NotImplementedError:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This method is not served.")
+    except Exception:
+        log.exception("foreign rpc failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "Something went wrong on our side.")
