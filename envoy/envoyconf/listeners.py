@@ -61,7 +61,9 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         [router()],
         codec_type="HTTP2",
         # A caller waits in silence when its connection is out of streams: allow more than there can be calls.
-        http2_protocol_options={"max_concurrent_streams": 10000},
+        # And a gateway that reads more slowly than agents write is no attacker: past the frames that wait for one
+        # connection Envoy closes it, with every stream on it.
+        http2_protocol_options={"max_concurrent_streams": 10000, "max_outbound_frames": 1000000},
         stream_idle_timeout="120s",
         preserve_external_request_id=True,
         access_log=[failure_log("inner")],
@@ -160,6 +162,8 @@ def public_http2() -> EnvoyObject:
         "connection_keepalive": {"interval": "30s", "timeout": "10s", "interval_jitter": {"value": 15}},
         # By default a connection is closed after 1000 resets, which a limited gRPC client reaches in good faith.
         "stream_reset_burst": 5000,
+        # Small deltas on many streams of one connection come to more than the default of 10,000.
+        "max_outbound_frames": 100000,
         "stream_reset_rate": 500,
     }
 

@@ -76,12 +76,16 @@ def _rest_routes(topology: Topology) -> list[EnvoyObject]:
 
 
 def route(match: EnvoyObject, cluster: str, *, retry_on: str, surface: str | None = None) -> EnvoyObject:
-    """A route for answers that may be long streams: bounded by silence and in sum, not by Envoy's default 15 s."""
+    """A route for answers that may be long streams: bounded by silence and in sum, not by Envoy's default 15 s.
+
+    A caller's own deadline (grpc-timeout) is kept by our servers. Envoy would reset a stream that has begun, at the
+    moment when the caller gives up by itself, and make an INTERNAL of the DEADLINE_EXCEEDED.
+    """
     action: EnvoyObject = {
         "cluster": cluster,
         "timeout": "0s",
         "idle_timeout": "120s",
-        "max_stream_duration": {"max_stream_duration": "900s", "grpc_timeout_header_max": "900s"},
+        "max_stream_duration": {"max_stream_duration": "900s"},
         "retry_policy": retry_policy(retry_on),
     }
     if surface is not None:
