@@ -1,7 +1,6 @@
 """Finds everything that would keep the mesh from starting, before anything is started."""
 
 import errno
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -94,8 +93,8 @@ def _program_faults(plan: Plan, environ: Mapping[str, str]) -> list[str]:
 def _faults_of(process: Process, environ: Mapping[str, str]) -> list[str]:
     told = {**environ, **process.environment}
     if not environ.get("SHOAL_MESH_SECRET_FILE"):
-        # The mesh makes the secret as it starts: that it is not there yet is no fault.
-        told["SHOAL_MESH_SECRET_FILE"] = os.devnull
+        # The mesh makes the secret as it starts: that it is not there yet is no fault, and any file stands for it.
+        told["SHOAL_MESH_SECRET_FILE"] = __file__
     return faults_of(settings_of(process.service), told)
 
 

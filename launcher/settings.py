@@ -1,6 +1,7 @@
 """Settings of the launcher's own programs: the whole mesh, the local model, the command line's calls."""
 
 import dataclasses
+import ssl
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from msgspec import Meta
 
 from envoyconf.topology import EnvoyPorts, TlsFiles, Topology
 from launcher.home import home_faults
-from meshkit.settings import Port, Settings, file_fault, variable_of
+from meshkit.settings import Port, Settings, file_fault, secret_fault, variable_of
 
 MODEL_NAME = "smollm2-135m-instruct"
 
@@ -76,10 +77,12 @@ class UpSettings(Settings, frozen=True, kw_only=True):
             return []
         if missing := [variable_of(field) for field, path in files.items() if not path]:
             return [f"{missing[0]} must be set too: TLS needs a certificate and its key"]
-        return [fault for field, path in files.items() for fault in file_fault(field, path)]
+        if faults := [fault for field, path in files.items() for fault in file_fault(field, path)]:
+            return faults
+        return _pair_faults(self.tls_cert_file, self.tls_key_file)
 
     def _secret_faults(self) -> list[str]:
-        return file_fault("mesh_secret_file", self.mesh_secret_file) if self.mesh_secret_file else []
+        return secret_fault("mesh_secret_file", self.mesh_secret_file) if self.mesh_secret_file else []
 
     def topology_faults(self) -> list[str]:
         """One fault if the ports make no table, else none."""
@@ -127,10 +130,18 @@ class KeysSettings(Settings, frozen=True, kw_only=True):
     port_shift: PortShift = 0
 
     def faults(self) -> list[str]:
-        return file_fault("mesh_secret_file", str(self.secret_file()))
+        return secret_fault("mesh_secret_file", str(self.secret_file()))
 
     def secret_file(self) -> Path:
         return Path(self.mesh_secret_file or Path(self.home) / "mesh-secret")
 
     def address(self) -> str:
         return self.mesh_address or f"127.0.0.1:{self.inner_port + self.port_shift}"
+
+
+def _pair_faults(cert_file: str, key_file: str) -> list[str]:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file)
+    except (ssl.SSLError, OSError):
+        return [f"{variable_of('tls_key_file')}: is not the key of that certificate, or one of them is no PEM file"]
+    return []

@@ -19,7 +19,7 @@ HEADER = "x-shoal-identity"
 LIFETIME_SECONDS = 20 * 60
 """Longer than the longest stream (15 minutes), so that a turn can call other services until it ends."""
 
-_SECRET_MIN_BYTES = 32
+SECRET_MIN_BYTES = 32
 
 
 class Authentication(StrEnum):
@@ -53,8 +53,8 @@ class IdentitySigner:
     """Signs and verifies identities with the mesh secret."""
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) < _SECRET_MIN_BYTES:
-            raise ValueError(f"the mesh secret must have at least {_SECRET_MIN_BYTES} bytes")
+        if len(secret) < SECRET_MIN_BYTES:
+            raise ValueError(f"the mesh secret must have at least {SECRET_MIN_BYTES} bytes")
         self._secret = secret
         self._decoder = msgspec.json.Decoder(Identity)
 

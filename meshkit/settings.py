@@ -5,9 +5,12 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from meshkit.identity import SECRET_MIN_BYTES
 
 PREFIX = "SHOAL_"
 
@@ -74,7 +77,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     ] = 900.0
 
     def faults(self) -> list[str]:
-        return file_fault("mesh_secret_file", self.mesh_secret_file)
+        return secret_fault("mesh_secret_file", self.mesh_secret_file)
 
 
 S = TypeVar("S", bound=Settings)
@@ -128,7 +131,16 @@ def failed_checks(checks: Mapping[str, Callable[[], object]]) -> list[str]:
 
 def file_fault(field: str, path: str) -> list[str]:
     """One fault if the file of a setting cannot be read, else none."""
-    return [] if os.access(path, os.R_OK) else [f"{variable_of(field)}: cannot read the file {path!r}"]
+    is_readable = Path(path).is_file() and os.access(path, os.R_OK)
+    return [] if is_readable else [f"{variable_of(field)}: cannot read the file {path!r}"]
+
+
+def secret_fault(field: str, path: str) -> list[str]:
+    """One fault if the file of a setting cannot be read or holds too short a secret, else none."""
+    if fault := file_fault(field, path):
+        return fault
+    is_long_enough = len(Path(path).read_bytes().strip()) >= SECRET_MIN_BYTES
+    return [] if is_long_enough else [f"{variable_of(field)}: must hold at least {SECRET_MIN_BYTES} bytes"]
 
 
 def variable_of(field: str) -> str:

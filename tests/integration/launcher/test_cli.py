@@ -81,6 +81,25 @@ def test_a_fault_of_the_mesh_hides_none_of_what_it_hands_on() -> None:
     assert "SHOAL_MODEL_BASE_URL" in result.stderr
 
 
+def test_a_short_secret_and_a_key_of_another_certificate_are_faults(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("short")
+    secret.chmod(0o600)
+    result = shoal(
+        "check",
+        SHOAL_MESH_SECRET_FILE=str(secret),
+        SHOAL_TLS_CERT_FILE=str(secret),
+        SHOAL_TLS_KEY_FILE=str(secret),
+        SHOAL_MODEL_API_KEY_FILE=str(tmp_path),
+    )
+    for variable in (
+        "SHOAL_MESH_SECRET_FILE: must hold",
+        "SHOAL_TLS_KEY_FILE: is not",
+        "SHOAL_MODEL_API_KEY_FILE: cannot",
+    ):
+        assert variable in result.stderr
+
+
 def test_faults_of_the_mesh_as_a_whole_are_listed() -> None:
     result = shoal("check", SHOAL_TLS_CERT_FILE="/no/such/file")
     assert result.exit_code == 2
@@ -157,7 +176,7 @@ def test_keys_say_when_the_mesh_is_not_running(tmp_path: Path) -> None:
 def test_keys_say_when_the_secret_is_no_good(tmp_path: Path) -> None:
     (tmp_path / "mesh-secret").write_text("short")
     result = shoal("keys", "list", SHOAL_HOME=str(tmp_path))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "32 bytes" in result.stderr
 
 
