@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import RedisError
 
 FAILURES = (RedisError, OSError, TimeoutError)
@@ -21,18 +22,23 @@ def check_url(url: str) -> None:
 
 
 @asynccontextmanager
-async def open_redis(url: str, *, timeout_seconds: float, connections: int = 64) -> AsyncIterator[redis.asyncio.Redis]:
-    """A pooled client, closed at the end. It connects on first use and never retries by itself.
+async def open_redis(
+    url: str, *, timeout_seconds: float, connections: int = 64, sends_again: bool = False
+) -> AsyncIterator[redis.asyncio.Redis]:
+    """A pooled client, closed at the end. It connects on first use.
 
-    A call that finds all `connections` in use waits for one, at most `timeout_seconds`.
+    A call that finds all `connections` in use waits for one, at most `timeout_seconds`. With `sends_again`, a call
+    whose connection turns out to be lost, as all are after Redis has restarted, is sent once more on a new one; it may
+    then have been carried out twice. A call that takes too long is never sent again.
     """
+    attempts = 1 if sends_again else 0
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
         timeout=timeout_seconds,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), attempts, supported_errors=(LostConnection,)),
     )
     client = redis.asyncio.Redis.from_pool(pool)
     try:

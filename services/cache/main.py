@@ -23,7 +23,7 @@ async def run(settings: CacheSettings) -> None:
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(start("cache", settings))
         redis = await stack.enter_async_context(
-            open_redis(settings.cache_redis_url, timeout_seconds=settings.l2_timeout_seconds)
+            open_redis(settings.cache_redis_url, timeout_seconds=settings.l2_timeout_seconds, sends_again=True)
         )
         hierarchy = _hierarchy(settings, redis)
         process.metrics.registry.register(LevelCollector(hierarchy))

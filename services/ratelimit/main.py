@@ -27,7 +27,7 @@ async def run(settings: RatelimitSettings) -> None:
     async with AsyncExitStack() as stack:
         mine = await stack.enter_async_context(process.start("ratelimit", settings))
         redis = await stack.enter_async_context(
-            open_redis(settings.limits_redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+            open_redis(settings.limits_redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS, sends_again=True)
         )
         engine = await stack.enter_async_context(open_engine(settings.database()))
         tiers = settings.parsed_tiers()
