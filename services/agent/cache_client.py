@@ -15,6 +15,8 @@ from shoal.cache.v1.cache_pb2_grpc import CacheServiceStub
 
 OPEN_SECONDS = 0.5
 STORE_SECONDS = 2.0
+EVENTS_PER_MESSAGE = 1000
+"""A long answer is larger than the 4 MiB that one message may have."""
 
 log = structlog.get_logger()
 
@@ -68,8 +70,9 @@ class CacheClient:
         self, key: str, events: Sequence[_Origin | AnswerEvent]
     ) -> AsyncIterator[cache_pb2.PublishRequest]:
         yield cache_pb2.PublishRequest(begin=cache_pb2.PublishBegin(key=key, policy=cache_pb2.POLICY_RESPONSE))
-        encoded = [self._encoder.encode(event) for event in events]
-        yield cache_pb2.PublishRequest(append=cache_pb2.PublishAppend(events=encoded))
+        for start in range(0, len(events), EVENTS_PER_MESSAGE):
+            encoded = [self._encoder.encode(event) for event in events[start : start + EVENTS_PER_MESSAGE]]
+            yield cache_pb2.PublishRequest(append=cache_pb2.PublishAppend(events=encoded))
         yield cache_pb2.PublishRequest(end=cache_pb2.PublishEnd())
 
 

@@ -27,7 +27,11 @@ async def test_the_second_time_an_answer_comes_from_the_cache_whole_and_streamed
         agent_process(folders[1], redis_url=valkey_url, model_url=model.url, SHOAL_MESH_ADDRESS=cache.address) as agent,
     ):
         async with Caller(agent.address, signed(tenant)) as acme, Caller(agent.address, signed(f"{tenant}2")) as rival:
-            for task, output in (("hello [[tokens=2]]", "hello hello"), ('[[tool=add {"a": 1}]]', "")):
+            for task, output in (
+                ("hello [[tokens=2]]", "hello hello"),
+                ("hello [[tokens=2500]]", " ".join(["hello"] * 2500)),
+                ('[[tool=add {"a": 1}]]', ""),
+            ):
                 request = pb.ExecuteRequest(task=task)
                 first, second = await acme.execute(request), await acme.execute(request)
                 assert (first.cache.status, second.cache.status) == (pb.CACHE_STATUS_MISS, pb.CACHE_STATUS_HIT)
@@ -40,4 +44,4 @@ async def test_the_second_time_an_answer_comes_from_the_cache_whole_and_streamed
                 headers = dict((await stream.initial_metadata()) or ())
                 assert headers["x-shoal-cache"] == "hit; level=l1"
             assert (await rival.execute(request)).cache.status == pb.CACHE_STATUS_MISS
-        await model.calls_reach(begun=3, completed=3)
+        await model.calls_reach(begun=4, completed=4)
