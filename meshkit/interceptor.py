@@ -28,6 +28,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 OURS = "/shoal."
 """Health and reflection are not ours, carry no identity and pass untouched."""
 
+CLEAN_UP_SECONDS = 2.0
+"""How long a cancelled call may take to stop what it has begun."""
+
 log = structlog.get_logger()
 
 
@@ -40,6 +43,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._replica = replica
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def end_running(self) -> None:
+        """Cancels the calls that still run when their server has stopped, and waits until they have cleaned up.
+
+        grpc itself may leave them to the end of the event loop, when what they need is gone.
+        """
+        running = set(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=CLEAN_UP_SECONDS)
 
     async def intercept_service(
         self,
@@ -84,6 +99,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
         started = time.perf_counter()
+        task = asyncio.current_task()
+        if task is not None:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         outcome, reason = grpc.StatusCode.OK, ""
         headers = _single_values(context)
         request_id = current_call.request_id(headers.get(current_call.REQUEST_ID_HEADER))

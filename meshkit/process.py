@@ -31,6 +31,8 @@ class Process:
     settings: ServiceSettings
     signer: IdentitySigner
     metrics: Metrics
+    calls: CallInterceptor
+    """The guard around every RPC of ours."""
     stopped: asyncio.Event
     """Set when the process is told to stop."""
     ready: bool = False
@@ -38,9 +40,7 @@ class Process:
 
     def new_server(self) -> grpc.aio.Server:
         """A gRPC server that guards every RPC of ours."""
-        return serve.new_server(
-            [CallInterceptor(signer=self.signer, metrics=self.metrics, replica=self.settings.replica)]
-        )
+        return serve.new_server([self.calls])
 
     async def serve(
         self, server: grpc.aio.Server, services: Sequence[str], *, beside: Sequence[Listening] = ()
@@ -63,16 +63,19 @@ class Process:
             settings = self.settings
             timing = {"notice_seconds": settings.drain_notice_seconds, "grace_seconds": settings.drain_seconds}
             await asyncio.gather(*(drain(**timing) for drain in drains))
+            await self.calls.end_running()
 
 
 @asynccontextmanager
 async def start(service: str, settings: ServiceSettings) -> AsyncIterator[Process]:
     """Begins a process: logging, metrics server, spans. Ends them in reverse."""
     logs.configure(service=service, replica=settings.replica, level=settings.log_level, form=settings.log_format)
+    signer, measured = IdentitySigner.from_file(settings.mesh_secret_file), Metrics()
     process = Process(
         settings=settings,
-        signer=IdentitySigner.from_file(settings.mesh_secret_file),
-        metrics=Metrics(),
+        signer=signer,
+        metrics=measured,
+        calls=CallInterceptor(signer=signer, metrics=measured, replica=settings.replica),
         stopped=serve.stop_signal(),
     )
     flush_spans = None
