@@ -6,13 +6,17 @@ from typing import Protocol
 from services.ratelimit.bucket import Decision, Level, Spend, take
 
 
+class BucketsUnreachableError(Exception):
+    """The buckets cannot be reached, or not in time; the cause says why."""
+
+
 class BucketStore(Protocol):
     """Remembers buckets. A bucket that was never seen is full."""
 
     async def take(self, spends: Sequence[Spend]) -> Decision:
         """Takes all spends or none, atomically; the names of the buckets differ.
 
-        Raises ShoalError LIMITER_UNAVAILABLE if the buckets cannot be reached.
+        Raises BucketsUnreachableError.
         """
         ...
 

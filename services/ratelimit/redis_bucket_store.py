@@ -6,12 +6,14 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from meshkit.errors import Reason, ShoalError
 from meshkit.redis import FAILURES
-from services.ratelimit.bucket import Decision, Spend, holding
-from services.ratelimit.outage import OutageLog
+from services.ratelimit.bucket import Decision, Limit, Spend, decision
+from services.ratelimit.bucket_store import BucketsUnreachableError
 
-_SCRIPT = Path(__file__).with_name("take.lua")
+BUCKET_SCRIPT = Path(__file__).with_name("bucket.lua").read_text()
+"""What every script that touches buckets begins with."""
+
+_TAKE_SCRIPT = Path(__file__).with_name("take.lua").read_text()
 
 
 class RedisBucketStore:
@@ -23,22 +25,38 @@ class RedisBucketStore:
     def __init__(self, redis: Redis, *, clock: Callable[[], int] | None = None) -> None:
         self._clock = clock
         # Sends the digest alone; when the server does not know it (restart, failover), loads it and tries once more.
-        self._take = redis.register_script(_SCRIPT.read_text())
-        self._outage = OutageLog("Redis for limits", setting="SHOAL_LIMITS_REDIS_URL")
+        self._take = redis.register_script(BUCKET_SCRIPT + _TAKE_SCRIPT)
 
     async def take(self, spends: Sequence[Spend]) -> Decision:
+        (decided,) = await self.take_each([spends])
+        return decided
+
+    async def take_each(self, wishes: Sequence[Sequence[Spend]]) -> list[Decision]:
+        """Decides on several wishes in one round trip, one after the other; each is taken whole or not at all.
+
+        Raises BucketsUnreachableError.
+        """
+        keys: list[str] = []
         arguments: list[int | str] = [self._clock() if self._clock else ""]
-        for spend in spends:
-            arguments += (spend.limit.full, spend.limit.grains_per_micro, spend.grains)
-        with self._outage.watched(), _reported_as_unavailable():
-            allowed, wait, *grains = await self._take(keys=[spend.bucket for spend in spends], args=arguments)
-        holdings = tuple(holding(spend.limit, left) for spend, left in zip(spends, grains, strict=True))
-        return Decision(bool(allowed), wait, holdings)
+        for spends in wishes:
+            arguments.append(len(spends))
+            for spend in spends:
+                keys.append(spend.bucket)
+                arguments += (*size_arguments(spend.limit), spend.grains, spend.mode.value)
+        with reported_as_unreachable():
+            answer = await self._take(keys=keys, args=arguments)
+        outcomes = zip(answer[::2], answer[1::2], strict=True)
+        return [decision(spends, [next(outcomes) for _ in spends]) for spends in wishes]
+
+
+def size_arguments(limit: Limit) -> tuple[int, int, int]:
+    """The size of a bucket as the scripts are told it: what it holds when full, grains per token, gain."""
+    return limit.full, limit.grains_per_token, limit.grains_per_micro
 
 
 @contextmanager
-def _reported_as_unavailable() -> Iterator[None]:
+def reported_as_unreachable() -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        raise ShoalError(Reason.LIMITER_UNAVAILABLE, "The limits cannot be checked now; try again.") from error
+        raise BucketsUnreachableError from error

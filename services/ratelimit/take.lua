@@ -1,51 +1,80 @@
--- Takes from token buckets, all or none. The arithmetic is that of bucket.py; a contract test holds the two equal.
+-- Takes from token buckets. Each group of spends is taken whole or not at all, one group after the other.
 --
--- KEYS: the buckets, on a cluster all with the same hash tag.
--- ARGV: the time in microseconds, then for each bucket what it holds when full (grains), what it gains (grains per
---       microsecond) and what to take (grains). An empty time stands for the server's clock; only tests send another.
--- Returns 1 or 0 for allowed, the microseconds until the same would pass, then what each bucket holds now (grains).
---
--- A bucket is kept as "<grains> <time>" and expires when it is full, since one that is not there is full.
+-- KEYS: the buckets of all groups.
+-- ARGV: the time, empty for the server's clock; then for each group the number of its buckets, and for each of these
+--       what it holds when full, its grains per token, its gain per microsecond, what to take (all in grains), and the
+--       mode: 0 enforced, 1 shadow, 2 charged.
+-- Returns for each bucket the grains it holds after its group, and its own wait in microseconds.
 
-local SLACK_MILLIS = 1000 -- the clock that expires keys may be a little ahead after a failover
+local SHADOW, CHARGED = 1, 2
 
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
+local now = time_now(ARGV[1])
+local levels = {} -- buckets that were met already, as they will be written in the end
+local answer = {}
+
+local function is_same(size, other)
+  return size.full == other.full and size.per_token == other.per_token and size.gain == other.gain
 end
 
-local buckets, allowed, wait = {}, 1, 0
-for i, key in ipairs(KEYS) do
-  local bucket = {
-    key = key,
-    full = tonumber(ARGV[3 * i - 1]),
-    gain = tonumber(ARGV[3 * i]),
-    cost = tonumber(ARGV[3 * i + 1]),
-  }
-  local grains, at = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
-  bucket.grains = bucket.full
-  if grains then
-    bucket.grains = math.min(bucket.full, grains + math.max(0, now - at) * bucket.gain)
-    bucket.from_the_future = tonumber(at) > now
+local function met(key, size)
+  local level = levels[key]
+  if level and is_same(level.size, size) then
+    return level
   end
-  if bucket.grains < bucket.cost then
-    allowed = 0
-    wait = math.max(wait, math.ceil((bucket.cost - bucket.grains) / bucket.gain))
+  -- One whose limit was changed meanwhile is written and read again.
+  if level and level.changed then
+    write_bucket(key, level.size, level.grains, now)
   end
-  buckets[i] = bucket
+  level = {size = size}
+  level.grains, level.changed = read_bucket(key, size, now)
+  levels[key] = level
+  return level
 end
 
-local answer = {allowed, wait}
-for _, bucket in ipairs(buckets) do
-  if allowed == 1 then
-    bucket.grains = bucket.grains - bucket.cost
+local function paid(spend)
+  local left = math.min(spend.size.full, spend.grains - spend.cost)
+  return spend.mode == CHARGED and math.max(left, math.min(spend.grains, -spend.size.full)) or left
+end
+
+local key, arg = 0, 2
+while ARGV[arg] do
+  local spends, allowed = {}, true
+  for _ = 1, tonumber(ARGV[arg]) do
+    key = key + 1
+    local size = {full = tonumber(ARGV[arg + 1]), per_token = tonumber(ARGV[arg + 2]), gain = tonumber(ARGV[arg + 3])}
+    local level = met(KEYS[key], size)
+    local spend = {
+      size = size,
+      level = level,
+      grains = level.grains,
+      cost = tonumber(ARGV[arg + 4]),
+      mode = tonumber(ARGV[arg + 5]),
+      wait = 0,
+    }
+    if spend.cost > 0 and spend.mode ~= CHARGED then
+      spend.wait = time_to_gain(size, spend.cost - spend.grains)
+    end
+    if spend.wait > 0 and spend.mode ~= SHADOW then
+      allowed = false
+    end
+    spends[#spends + 1] = spend
+    arg = arg + 5
   end
-  -- A refusal writes nothing. But when the clock stepped back, the bucket would be frozen until the old time comes again.
-  if (allowed == 1 and bucket.cost > 0) or bucket.from_the_future then
-    local millis = math.ceil((bucket.full - bucket.grains) / bucket.gain / 1000) + SLACK_MILLIS
-    redis.call('SET', bucket.key, string.format('%.0f %.0f', bucket.grains, now), 'PX', string.format('%.0f', millis))
+  arg = arg + 1
+  for _, spend in ipairs(spends) do
+    -- A refusal changes nothing. But a bucket from the future is always written, or it would be frozen until then.
+    local left = allowed and spend.wait == 0 and paid(spend) or spend.grains
+    if left ~= spend.grains then
+      spend.level.grains, spend.level.changed = left, true
+    end
+    answer[#answer + 1] = left
+    answer[#answer + 1] = spend.wait
   end
-  answer[#answer + 1] = bucket.grains
+end
+
+for name, level in pairs(levels) do
+  if level.changed then
+    write_bucket(name, level.size, level.grains, now)
+  end
 end
 return answer

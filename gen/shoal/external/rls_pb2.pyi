@@ -62,12 +62,13 @@ class RateLimitDescriptor(_message.Message):
         KEY_FIELD_NUMBER: _builtins.int
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
-        value: _builtins.str
+        value: _builtins.bytes
+        """A string in Envoy's own description, but it may repeat a header of any bytes."""
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _builtins.str = ...,
+            value: _builtins.bytes = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -75,7 +76,28 @@ class RateLimitDescriptor(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RateLimitOverride(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REQUESTS_PER_UNIT_FIELD_NUMBER: _builtins.int
+        UNIT_FIELD_NUMBER: _builtins.int
+        requests_per_unit: _builtins.int
+        unit: Global___RateLimitResponse.RateLimit.Unit.ValueType
+        def __init__(
+            self,
+            *,
+            requests_per_unit: _builtins.int = ...,
+            unit: Global___RateLimitResponse.RateLimit.Unit.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["requests_per_unit", b"requests_per_unit", "unit", b"unit"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ENTRIES_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
     HITS_ADDEND_FIELD_NUMBER: _builtins.int
     IS_NEGATIVE_HITS_FIELD_NUMBER: _builtins.int
     is_negative_hits: _builtins.bool
@@ -83,19 +105,22 @@ class RateLimitDescriptor(_message.Message):
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor.Entry]: ...
     @_builtins.property
-    def hits_addend(self) -> _wrappers_pb2.UInt64Value:
-        """field 2, a limit override, is not spoken."""
+    def limit(self) -> Global___RateLimitDescriptor.RateLimitOverride:
+        """Replaces the limit that is configured."""
 
+    @_builtins.property
+    def hits_addend(self) -> _wrappers_pb2.UInt64Value: ...
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___RateLimitDescriptor.Entry] | None = ...,
+        limit: Global___RateLimitDescriptor.RateLimitOverride | None = ...,
         hits_addend: _wrappers_pb2.UInt64Value | None = ...,
         is_negative_hits: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hits_addend", b"hits_addend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hits_addend", b"hits_addend", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "hits_addend", b"hits_addend", "is_negative_hits", b"is_negative_hits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "hits_addend", b"hits_addend", "is_negative_hits", b"is_negative_hits", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

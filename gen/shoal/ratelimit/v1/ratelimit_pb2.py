@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoal/ratelimit/v1/ratelimit.proto\x12\x12shoal.ratelimit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1b\n\x0bTakeRequest\x12\x0c\n\x04\x63ost\x18\x01 \x01(\x04\"{\n\x0cTakeResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12*\n\x06\x62ucket\x18\x02 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\r\n\x0bPeekRequest\":\n\x0cPeekResponse\x12*\n\x06\x62ucket\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\"\x80\x01\n\x06\x42ucket\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x17\n\x0frate_per_second\x18\x02 \x01(\x01\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x04\x12\x11\n\tremaining\x18\x04 \x01(\x04\x12*\n\x07\x66ull_in\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9a\x01\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12+\n\x07\x63reated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07revoked\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"S\n\x14\x43reateApiKeyResponse\x12+\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"=\n\x12ListApiKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x17\n\x0finclude_revoked\x18\x02 \x01(\x08\"C\n\x13ListApiKeysResponse\x12,\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x14RevokeApiKeyResponse\x12+\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey2\xce\x03\n\x10RateLimitService\x12I\n\x04Take\x12\x1f.shoal.ratelimit.v1.TakeRequest\x1a .shoal.ratelimit.v1.TakeResponse\x12I\n\x04Peek\x12\x1f.shoal.ratelimit.v1.PeekRequest\x1a .shoal.ratelimit.v1.PeekResponse\x12\x61\n\x0c\x43reateApiKey\x12\'.shoal.ratelimit.v1.CreateApiKeyRequest\x1a(.shoal.ratelimit.v1.CreateApiKeyResponse\x12^\n\x0bListApiKeys\x12&.shoal.ratelimit.v1.ListApiKeysRequest\x1a\'.shoal.ratelimit.v1.ListApiKeysResponse\x12\x61\n\x0cRevokeApiKey\x12\'.shoal.ratelimit.v1.RevokeApiKeyRequest\x1a(.shoal.ratelimit.v1.RevokeApiKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoal/ratelimit/v1/ratelimit.proto\x12\x12shoal.ratelimit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1b\n\x0bTakeRequest\x12\x0c\n\x04\x63ost\x18\x01 \x01(\x04\"{\n\x0cTakeResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12*\n\x06\x62ucket\x18\x02 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\r\n\x0bPeekRequest\"\x98\x01\n\x0cPeekResponse\x12*\n\x06\x62ucket\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\x12\x30\n\x0cmodel_tokens\x18\x02 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\x12*\n\x06places\x18\x03 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Places\"\x80\x01\n\x06\x42ucket\x12\x0c\n\x04tier\x18\x01 \x01(\t\x12\x17\n\x0frate_per_second\x18\x02 \x01(\x01\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x04\x12\x11\n\tremaining\x18\x04 \x01(\x04\x12*\n\x07\x66ull_in\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\")\n\x06Places\x12\x10\n\x08\x63\x61pacity\x18\x01 \x01(\x04\x12\r\n\x05taken\x18\x02 \x01(\x04\"`\n\x0eReserveRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x04\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb0\x01\n\x0fReserveResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12.\n\x0bretry_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0cmodel_tokens\x18\x03 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\x12*\n\x06places\x18\x04 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Places\"N\n\x0cRenewRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\" \n\rRenewResponse\x12\x0f\n\x07renewed\x18\x01 \x01(\x08\"<\n\rSettleRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x13\n\x0bused_tokens\x18\x02 \x01(\x04\"S\n\x0eSettleResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x08\x12\x30\n\x0cmodel_tokens\x18\x02 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.Bucket\"\x9a\x01\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12+\n\x07\x63reated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07revoked\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"S\n\x14\x43reateApiKeyResponse\x12+\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"=\n\x12ListApiKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x17\n\x0finclude_revoked\x18\x02 \x01(\x08\"C\n\x13ListApiKeysResponse\x12,\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey\"/\n\x13UpdateApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\"C\n\x14UpdateApiKeyResponse\x12+\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x14RevokeApiKeyResponse\x12+\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.shoal.ratelimit.v1.ApiKey2\xa4\x06\n\x10RateLimitService\x12I\n\x04Take\x12\x1f.shoal.ratelimit.v1.TakeRequest\x1a .shoal.ratelimit.v1.TakeResponse\x12I\n\x04Peek\x12\x1f.shoal.ratelimit.v1.PeekRequest\x1a .shoal.ratelimit.v1.PeekResponse\x12R\n\x07Reserve\x12\".shoal.ratelimit.v1.ReserveRequest\x1a#.shoal.ratelimit.v1.ReserveResponse\x12L\n\x05Renew\x12 .shoal.ratelimit.v1.RenewRequest\x1a!.shoal.ratelimit.v1.RenewResponse\x12O\n\x06Settle\x12!.shoal.ratelimit.v1.SettleRequest\x1a\".shoal.ratelimit.v1.SettleResponse\x12\x61\n\x0c\x43reateApiKey\x12\'.shoal.ratelimit.v1.CreateApiKeyRequest\x1a(.shoal.ratelimit.v1.CreateApiKeyResponse\x12^\n\x0bListApiKeys\x12&.shoal.ratelimit.v1.ListApiKeysRequest\x1a\'.shoal.ratelimit.v1.ListApiKeysResponse\x12\x61\n\x0cUpdateApiKey\x12\'.shoal.ratelimit.v1.UpdateApiKeyRequest\x1a(.shoal.ratelimit.v1.UpdateApiKeyResponse\x12\x61\n\x0cRevokeApiKey\x12\'.shoal.ratelimit.v1.RevokeApiKeyRequest\x1a(.shoal.ratelimit.v1.RevokeApiKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,24 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAKERESPONSE']._serialized_end=275
   _globals['_PEEKREQUEST']._serialized_start=277
   _globals['_PEEKREQUEST']._serialized_end=290
-  _globals['_PEEKRESPONSE']._serialized_start=292
-  _globals['_PEEKRESPONSE']._serialized_end=350
-  _globals['_BUCKET']._serialized_start=353
-  _globals['_BUCKET']._serialized_end=481
-  _globals['_APIKEY']._serialized_start=484
-  _globals['_APIKEY']._serialized_end=638
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=640
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=705
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=707
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=790
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=792
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=853
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=855
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=922
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=924
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=957
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=959
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1026
-  _globals['_RATELIMITSERVICE']._serialized_start=1029
-  _globals['_RATELIMITSERVICE']._serialized_end=1491
+  _globals['_PEEKRESPONSE']._serialized_start=293
+  _globals['_PEEKRESPONSE']._serialized_end=445
+  _globals['_BUCKET']._serialized_start=448
+  _globals['_BUCKET']._serialized_end=576
+  _globals['_PLACES']._serialized_start=578
+  _globals['_PLACES']._serialized_end=619
+  _globals['_RESERVEREQUEST']._serialized_start=621
+  _globals['_RESERVEREQUEST']._serialized_end=717
+  _globals['_RESERVERESPONSE']._serialized_start=720
+  _globals['_RESERVERESPONSE']._serialized_end=896
+  _globals['_RENEWREQUEST']._serialized_start=898
+  _globals['_RENEWREQUEST']._serialized_end=976
+  _globals['_RENEWRESPONSE']._serialized_start=978
+  _globals['_RENEWRESPONSE']._serialized_end=1010
+  _globals['_SETTLEREQUEST']._serialized_start=1012
+  _globals['_SETTLEREQUEST']._serialized_end=1072
+  _globals['_SETTLERESPONSE']._serialized_start=1074
+  _globals['_SETTLERESPONSE']._serialized_end=1157
+  _globals['_APIKEY']._serialized_start=1160
+  _globals['_APIKEY']._serialized_end=1314
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1316
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1381
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=1383
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=1466
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1468
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1529
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1531
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1598
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=1600
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=1647
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=1649
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=1716
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1718
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1751
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1753
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1820
+  _globals['_RATELIMITSERVICE']._serialized_start=1823
+  _globals['_RATELIMITSERVICE']._serialized_end=2627
 # @@protoc_insertion_point(module_scope)

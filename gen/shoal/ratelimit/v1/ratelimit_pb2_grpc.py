@@ -46,6 +46,21 @@ class RateLimitServiceStub:
                 request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.PeekRequest.SerializeToString,
                 response_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.PeekResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/shoal.ratelimit.v1.RateLimitService/Reserve',
+                request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/shoal.ratelimit.v1.RateLimitService/Renew',
+                request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.RenewRequest.SerializeToString,
+                response_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.RenewResponse.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/shoal.ratelimit.v1.RateLimitService/Settle',
+                request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.SettleRequest.SerializeToString,
+                response_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.SettleResponse.FromString,
+                _registered_method=True)
         self.CreateApiKey = channel.unary_unary(
                 '/shoal.ratelimit.v1.RateLimitService/CreateApiKey',
                 request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.CreateApiKeyRequest.SerializeToString,
@@ -55,6 +70,11 @@ class RateLimitServiceStub:
                 '/shoal.ratelimit.v1.RateLimitService/ListApiKeys',
                 request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ListApiKeysRequest.SerializeToString,
                 response_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.UpdateApiKey = channel.unary_unary(
+                '/shoal.ratelimit.v1.RateLimitService/UpdateApiKey',
+                request_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.UpdateApiKeyRequest.SerializeToString,
+                response_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.UpdateApiKeyResponse.FromString,
                 _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/shoal.ratelimit.v1.RateLimitService/RevokeApiKey',
@@ -82,6 +102,30 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Reserve sets model tokens of the caller's per-minute limit aside and takes one of its places for calls that run at
+        the same time, both or neither. A refusal is an answer here, not an error. Ends in UNAVAILABLE while the shared
+        limits cannot be reached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """Renew makes a reservation last longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """Settle ends a reservation: its place is free, and what was really used replaces what was set aside. Settling twice
+        counts once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateApiKey(self, request, context):
         """CreateApiKey makes a key and returns it, this once. Operators only.
         """
@@ -91,6 +135,13 @@ class RateLimitServiceServicer:
 
     def ListApiKeys(self, request, context):
         """ListApiKeys lists keys, never their secret. Operators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateApiKey(self, request, context):
+        """UpdateApiKey moves a key to another tier. Operators only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +167,21 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.PeekRequest.FromString,
                     response_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.PeekResponse.SerializeToString,
             ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ReserveRequest.FromString,
+                    response_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.RenewRequest.FromString,
+                    response_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.RenewResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.SettleRequest.FromString,
+                    response_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.SettleResponse.SerializeToString,
+            ),
             'CreateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateApiKey,
                     request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.CreateApiKeyRequest.FromString,
@@ -125,6 +191,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.ListApiKeys,
                     request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ListApiKeysRequest.FromString,
                     response_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'UpdateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateApiKey,
+                    request_deserializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.UpdateApiKeyRequest.FromString,
+                    response_serializer=shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.UpdateApiKeyResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -199,6 +270,87 @@ class RateLimitService:
             _registered_method=True)
 
     @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.ratelimit.v1.RateLimitService/Reserve',
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ReserveRequest.SerializeToString,
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.ratelimit.v1.RateLimitService/Renew',
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.RenewRequest.SerializeToString,
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.ratelimit.v1.RateLimitService/Settle',
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.SettleRequest.SerializeToString,
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.SettleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateApiKey(request,
             target,
             options=(),
@@ -242,6 +394,33 @@ class RateLimitService:
             '/shoal.ratelimit.v1.RateLimitService/ListApiKeys',
             shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ListApiKeysRequest.SerializeToString,
             shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.ratelimit.v1.RateLimitService/UpdateApiKey',
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.UpdateApiKeyRequest.SerializeToString,
+            shoal_dot_ratelimit_dot_v1_dot_ratelimit__pb2.UpdateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,10 +39,23 @@ class RateLimitServiceStub:
     """Take spends tokens of the caller's own bucket, all or none. A refusal is an answer here, not an error."""
     Peek: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.PeekRequest, _ratelimit_pb2.PeekResponse]
     """Peek tells what is left in the caller's own bucket and spends nothing."""
+    Reserve: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.ReserveRequest, _ratelimit_pb2.ReserveResponse]
+    """Reserve sets model tokens of the caller's per-minute limit aside and takes one of its places for calls that run at
+    the same time, both or neither. A refusal is an answer here, not an error. Ends in UNAVAILABLE while the shared
+    limits cannot be reached.
+    """
+    Renew: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.RenewRequest, _ratelimit_pb2.RenewResponse]
+    """Renew makes a reservation last longer."""
+    Settle: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.SettleRequest, _ratelimit_pb2.SettleResponse]
+    """Settle ends a reservation: its place is free, and what was really used replaces what was set aside. Settling twice
+    counts once.
+    """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.CreateApiKeyRequest, _ratelimit_pb2.CreateApiKeyResponse]
     """CreateApiKey makes a key and returns it, this once. Operators only."""
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.ListApiKeysRequest, _ratelimit_pb2.ListApiKeysResponse]
     """ListApiKeys lists keys, never their secret. Operators only."""
+    UpdateApiKey: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.UpdateApiKeyRequest, _ratelimit_pb2.UpdateApiKeyResponse]
+    """UpdateApiKey moves a key to another tier. Operators only."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.RevokeApiKeyRequest, _ratelimit_pb2.RevokeApiKeyResponse]
     """RevokeApiKey makes a key useless, for good. Operators only."""
 
@@ -57,10 +70,23 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     """Take spends tokens of the caller's own bucket, all or none. A refusal is an answer here, not an error."""
     Peek: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.PeekRequest, _ratelimit_pb2.PeekResponse]  # type: ignore[assignment]
     """Peek tells what is left in the caller's own bucket and spends nothing."""
+    Reserve: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.ReserveRequest, _ratelimit_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Reserve sets model tokens of the caller's per-minute limit aside and takes one of its places for calls that run at
+    the same time, both or neither. A refusal is an answer here, not an error. Ends in UNAVAILABLE while the shared
+    limits cannot be reached.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.RenewRequest, _ratelimit_pb2.RenewResponse]  # type: ignore[assignment]
+    """Renew makes a reservation last longer."""
+    Settle: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.SettleRequest, _ratelimit_pb2.SettleResponse]  # type: ignore[assignment]
+    """Settle ends a reservation: its place is free, and what was really used replaces what was set aside. Settling twice
+    counts once.
+    """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.CreateApiKeyRequest, _ratelimit_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """CreateApiKey makes a key and returns it, this once. Operators only."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.ListApiKeysRequest, _ratelimit_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """ListApiKeys lists keys, never their secret. Operators only."""
+    UpdateApiKey: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.UpdateApiKeyRequest, _ratelimit_pb2.UpdateApiKeyResponse]  # type: ignore[assignment]
+    """UpdateApiKey moves a key to another tier. Operators only."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.RevokeApiKeyRequest, _ratelimit_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """RevokeApiKey makes a key useless, for good. Operators only."""
 
@@ -86,6 +112,35 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         """Peek tells what is left in the caller's own bucket and spends nothing."""
 
     @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _ratelimit_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_pb2.ReserveResponse, _abc.Awaitable[_ratelimit_pb2.ReserveResponse]]:
+        """Reserve sets model tokens of the caller's per-minute limit aside and takes one of its places for calls that run at
+        the same time, both or neither. A refusal is an answer here, not an error. Ends in UNAVAILABLE while the shared
+        limits cannot be reached.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _ratelimit_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_pb2.RenewResponse, _abc.Awaitable[_ratelimit_pb2.RenewResponse]]:
+        """Renew makes a reservation last longer."""
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _ratelimit_pb2.SettleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_pb2.SettleResponse, _abc.Awaitable[_ratelimit_pb2.SettleResponse]]:
+        """Settle ends a reservation: its place is free, and what was really used replaces what was set aside. Settling twice
+        counts once.
+        """
+
+    @_abc_1.abstractmethod
     def CreateApiKey(
         self,
         request: _ratelimit_pb2.CreateApiKeyRequest,
@@ -100,6 +155,14 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_pb2.ListApiKeysResponse, _abc.Awaitable[_ratelimit_pb2.ListApiKeysResponse]]:
         """ListApiKeys lists keys, never their secret. Operators only."""
+
+    @_abc_1.abstractmethod
+    def UpdateApiKey(
+        self,
+        request: _ratelimit_pb2.UpdateApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_pb2.UpdateApiKeyResponse, _abc.Awaitable[_ratelimit_pb2.UpdateApiKeyResponse]]:
+        """UpdateApiKey moves a key to another tier. Operators only."""
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
