@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -19,32 +18,44 @@ log = structlog.get_logger()
 class ForeignInterceptor(grpc.aio.ServerInterceptor):
     """Asks for no identity. Without it, grpc would answer a fault with the names of Python classes."""
 
+    def __init__(self) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(OURS):
-            return handler
-        return _guarded(handler)
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None or method.startswith(OURS):
+                return handler
+            self._handlers[method] = _guarded(handler)
+        return self._handlers[method]
 
 
 def _guarded(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
     parse = handler.request_deserializer
 
     async def unary_unary(request: bytes, context: Context) -> Any:
-        async with _told(context):
+        try:
             return await handler.unary_unary(parse(request), context)
+        except Exception as error:
+            await _tell(error, context)
 
     async def unary_stream(request: bytes, context: Context) -> None:
-        async with _told(context):
+        try:
             await handler.unary_stream(parse(request), context)
+        except Exception as error:
+            await _tell(error, context)
 
     async def stream_stream(requests: AsyncIterator[bytes], context: Context) -> None:
-        async with _told(context):
+        try:
             async for response in handler.stream_stream((parse(request) async for request in requests), context):
                 await context.write(response)
+        except Exception as error:
+            await _tell(error, context)
 
     if handler.unary_unary:
         return grpc.unary_unary_rpc_method_handler(unary_unary, None, handler.response_serializer)
@@ -53,17 +64,16 @@ def _guarded(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
     return grpc.stream_stream_rpc_method_handler(stream_stream, None, handler.response_serializer)
 
 
-@asynccontextmanager
-async def _told(context: Context) -> AsyncIterator[None]:
-    try:
-        yield
-    except grpc.aio.BaseError:
-        # The handler's own abort, or a caller who has left.
-        raise
-    except DecodeError:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The request is no valid protobuf message.")
-    except NotImplementedError:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This method is not served.")
-    except Exception:
-        log.exception("foreign rpc failed")
-        await context.abort(grpc.StatusCode.INTERNAL, "Something went wrong on our side.")
+async def _tell(error: Exception, context: Context) -> NoReturn:
+    """Ends the call with the status that belongs to what its handler raised."""
+    match error:
+        case grpc.aio.BaseError():
+            # The handler's own abort, or a caller who has left.
+            raise error
+        case DecodeError():
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The request is no valid protobuf message.")
+        case NotImplementedError():
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This method is not served.")
+        case _:
+            log.error("foreign rpc failed", exc_info=error)
+            await context.abort(grpc.StatusCode.INTERNAL, "Something went wrong on our side.")

@@ -1,6 +1,7 @@
 """What every process of the mesh has: logs, metrics, spans, the mesh secret, a signal to stop."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ class Process:
                 health = await serve.start(each.server, port=each.port, services=each.services)
                 started.push_async_callback(each.server.stop, None)
                 drains.append(partial(serve.drain, each.server, health))
+            # What is there by now stays until the end: full collections need not look through it again and again.
+            gc.collect()
+            gc.freeze()
             self.ready = True
             await self.stopped.wait()
             self.ready = False

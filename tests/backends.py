@@ -1,5 +1,6 @@
 """Real servers that adapters are tested against, each a process of its own on a free port."""
 
+import signal
 import socket
 import subprocess
 import tempfile
@@ -14,27 +15,55 @@ from launcher import binaries
 from tests.ports import free_port
 
 
+class Valkey:
+    """A Valkey server without persistence, which always comes back on the same port."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(folder))
+        self._command = (str(binaries.valkey_server()), *place, "--save", "", *arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: accepts_connections(self.port), f"Valkey on port {self.port}")
+
+    def kill(self) -> None:
+        """With SIGKILL: whatever it held is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """It keeps its connections, and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "Valkey does not run"
+        self._process.send_signal(number)
+
+
+@contextmanager
+def running_valkey(folder: Path, *arguments: str) -> Iterator[Valkey]:
+    """A server that a test may kill and pause; it is gone at the end."""
+    server = Valkey(folder, *arguments)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 @contextmanager
 def valkey(folder: Path, *arguments: str) -> Iterator[str]:
-    """A Valkey server without persistence; yields its URL."""
-    port = free_port()
-    command = [
-        str(binaries.valkey_server()),
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-    ]
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until(lambda: accepts_connections(port), f"Valkey on port {port}")
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
+    """A Valkey server; yields its URL."""
+    with running_valkey(folder, *arguments) as server:
+        yield server.url
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What the limiter counts."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class LimiterMetrics:
@@ -13,12 +13,57 @@ class LimiterMetrics:
             ("tier", "outcome"),
             registry=registry,
         )
+        self.domain_decisions = Counter(
+            "shoal_ratelimit_domain_decisions",
+            "Questions about descriptors, by domain and outcome; shadowed if only rules in shadow would have refused.",
+            ("domain", "outcome"),
+            registry=registry,
+        )
         self._look_ups = Counter(
             "shoal_ratelimit_key_look_ups",
-            "Look-ups of API keys: remembered, known, unknown, or failed.",
+            "Look-ups of API keys: remembered, known, unknown, failed, or outlasted (remembered for longer, since the "
+            "database fails).",
             ("outcome",),
             registry=registry,
         )
+        self._shadow_refusals = Counter(
+            "shoal_ratelimit_shadow_refusals",
+            "What limits in shadow mode would have refused, by kind and name of the limit.",
+            ("kind", "limit"),
+            registry=registry,
+        )
+        self._file_versions = Counter(
+            "shoal_ratelimit_file_versions",
+            "New versions of the files with limits, by outcome: read, or refused since it is faulty.",
+            ("file", "outcome"),
+            registry=registry,
+        )
+
+        self.taken_together = Histogram(
+            "shoal_ratelimit_batch_size",
+            "Decisions that shared a round trip to Redis.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.is_degraded = Gauge(
+            "shoal_ratelimit_degraded",
+            "1 while Redis for limits cannot be used and each limiter decides from its share, else 0.",
+            registry=registry,
+        )
+        self.decided_alone = Counter(
+            "shoal_ratelimit_degraded_decisions",
+            "Decisions that were made from this limiter's share, since Redis could not be used.",
+            registry=registry,
+        )
+        self.limiters = Gauge(
+            "shoal_ratelimit_limiters", "Limiters that are alive, as last counted.", registry=registry
+        )
+
+    def count_shadow(self, kind: str, name: str) -> None:
+        self._shadow_refusals.labels(kind, name).inc()
+
+    def count_file(self, file: str, outcome: str) -> None:
+        self._file_versions.labels(file, outcome).inc()
 
     def count_look_up(self, outcome: str) -> None:
         self._look_ups.labels(outcome).inc()

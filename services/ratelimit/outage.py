@@ -11,12 +11,31 @@ log = structlog.get_logger()
 
 
 class OutageLog:
-    """The state of one thing that is needed. `setting` is the variable that says where it is."""
+    """The state of one thing that is needed. `setting` is the variable that says where it is, `meanwhile` what is done
+    without it."""
 
-    def __init__(self, needed: str, *, setting: str) -> None:
+    def __init__(self, needed: str, *, setting: str, meanwhile: str = "calls that need it fail") -> None:
         self._needed = needed
         self._setting = setting
-        self._gone = False
+        self._meanwhile = meanwhile
+        self._is_gone = False
+
+    def gone(self, cause: BaseException | None) -> None:
+        if self._is_gone:
+            return
+        self._is_gone = True
+        log.warning(
+            "cannot be used: check that it runs, and its setting",
+            needed=self._needed,
+            setting=self._setting,
+            meanwhile=self._meanwhile,
+            cause=type(cause).__name__,
+        )
+
+    def back(self) -> None:
+        if self._is_gone:
+            self._is_gone = False
+            log.info("can be used again", needed=self._needed)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -24,15 +43,7 @@ class OutageLog:
         try:
             yield
         except ShoalError as error:
-            if error.code is Code.UNAVAILABLE and not self._gone:
-                self._gone = True
-                log.warning(
-                    "cannot be used: check that it runs, and its setting",
-                    needed=self._needed,
-                    setting=self._setting,
-                    cause=type(error.__cause__).__name__,
-                )
+            if error.code is Code.UNAVAILABLE:
+                self.gone(error.__cause__)
             raise
-        if self._gone:
-            self._gone = False
-            log.info("can be used again", needed=self._needed)
+        self.back()
