@@ -1,7 +1,6 @@
 """The limiter's answer to Envoy: headers for both sides, and a refusal in the shape that the client reads."""
 
 import base64
-import math
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ from meshkit.identity import Authentication
 from services.ratelimit.bucket import MICROS_PER_SECOND, Holding
 from services.ratelimit.envoy_request import Question, Surface
 from services.ratelimit.limiter import Verdict
-from services.ratelimit.tiers import Tier
 from shoal.external.rls_pb2 import HeaderValue, RateLimitResponse
 
 Headers = dict[str, str]
@@ -26,23 +24,21 @@ SERVED = frozenset({Authentication.API_KEY, Authentication.ANONYMOUS})
 
 def allowance(question: Question, verdict: Verdict, signed_identity: str) -> RateLimitResponse:
     """The request may go on, under the name that it was given."""
-    (holding,) = verdict.decision.holdings
     return RateLimitResponse(
         overall_code=RateLimitResponse.OK,
-        statuses=_statuses(question, RateLimitResponse.OK, holding),
-        response_headers_to_add=_header_values(budget_headers(verdict.caller.tier, holding)),
+        statuses=_statuses(question, RateLimitResponse.OK, verdict.holding),
+        response_headers_to_add=_header_values(budget_headers(verdict.policy, verdict.holding)),
         request_headers_to_add=_header_values({IDENTITY_HEADER: signed_identity}),
     )
 
 
 def refusal(question: Question, verdict: Verdict) -> RateLimitResponse:
     """The request ends here, with a body of ours that Envoy passes on."""
-    (holding,) = verdict.decision.holdings
     error = rate_limited(verdict)
-    headers = budget_headers(verdict.caller.tier, holding) | retry_headers(verdict.decision.retry_after_micros)
+    headers = budget_headers(verdict.policy, verdict.holding) | retry_headers(verdict.decision.retry_after_micros)
     return RateLimitResponse(
         overall_code=RateLimitResponse.OVER_LIMIT,
-        statuses=_statuses(question, RateLimitResponse.OVER_LIMIT, holding),
+        statuses=_statuses(question, RateLimitResponse.OVER_LIMIT, verdict.holding),
         response_headers_to_add=_header_values(headers | _shape_headers(question.surface, error)),
         raw_body=_body(question, error),
         dynamic_metadata=Struct(fields={"reply": Value(string_value="limiter")}),
@@ -51,18 +47,18 @@ def refusal(question: Question, verdict: Verdict) -> RateLimitResponse:
 
 def rate_limited(verdict: Verdict) -> ShoalError:
     """What the client is told when its bucket, or what its address may get wrong, is spent."""
-    seconds = verdict.decision.retry_after_micros / MICROS_PER_SECOND
-    again = f"Try again in {_plain(math.ceil(seconds * 1000) / 1000)} s."
-    tier = verdict.caller.tier
+    wait = verdict.decision.retry_after_micros
+    again = f"Try again in {_plain(_millis_up(wait) / 1000)} s."
     if verdict.caller.authentication in SERVED:
-        size = f"{_plain(tier.limit.rate_per_second)} per second, {tier.limit.capacity} at once"
-        message = f"The limit of the tier '{tier.name}' is reached: {size}. {again}"
+        limit = verdict.holding.limit
+        size = f"{_plain(float(limit.rate_per_second))} per second, {limit.capacity} at once"
+        message = f"The limit of '{verdict.policy}' is reached: {size}. {again}"
     else:
         message = f"This address sent too many requests without one good API key. Check the key. {again}"
-    return ShoalError(Reason.RATE_LIMITED, message, retry_after_seconds=seconds)
+    return ShoalError(Reason.RATE_LIMITED, message, retry_after_seconds=wait / MICROS_PER_SECOND)
 
 
-def budget_headers(tier: Tier, holding: Holding) -> Headers:
+def budget_headers(policy: str, holding: Holding) -> Headers:
     """What the client may still spend: the fields of draft-ietf-httpapi-ratelimit-headers, and the older ones.
 
     Times are whole seconds, rounded up, until the bucket is full.
@@ -71,8 +67,8 @@ def budget_headers(tier: Tier, holding: Holding) -> Headers:
     window = _seconds_up(holding.limit.micros_to_gain(holding.limit.full))
     full_in = _seconds_up(holding.full_in_micros)
     return {
-        "ratelimit-policy": f'"{tier.name}";q={capacity};w={window}',
-        "ratelimit": f'"{tier.name}";r={remaining};t={full_in}',
+        "ratelimit-policy": f'"{policy}";q={capacity};w={window}',
+        "ratelimit": f'"{policy}";r={remaining};t={full_in}',
         "x-ratelimit-limit": str(capacity),
         "x-ratelimit-remaining": str(remaining),
         "x-ratelimit-reset": str(full_in),
@@ -83,7 +79,7 @@ def retry_headers(retry_after_micros: int) -> Headers:
     """When the same request would pass, for HTTP in whole seconds and for gRPC in milliseconds, both rounded up."""
     return {
         "retry-after": str(max(1, _seconds_up(retry_after_micros))),
-        status.PUSHBACK_HEADER: str(-(-retry_after_micros // 1000)),
+        status.PUSHBACK_HEADER: str(_millis_up(retry_after_micros)),
     }
 
 
@@ -132,6 +128,10 @@ def _header_values(headers: Headers) -> list[HeaderValue]:
 
 def _seconds_up(micros: int) -> int:
     return -(-micros // MICROS_PER_SECOND)
+
+
+def _millis_up(micros: int) -> int:
+    return -(-micros // 1000)
 
 
 def _plain(number: float) -> str:

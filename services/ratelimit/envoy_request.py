@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meshkit.errors import field_invalid
+from services.ratelimit.callers import Asker
 from services.ratelimit.credentials import keys_in
-from services.ratelimit.limiter import Asker
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest
 
 DOMAIN = "shoal"
+OTHER_ROUTE = "other"
 
 
 class Surface(StrEnum):
@@ -25,6 +26,8 @@ class Question:
 
     asker: Asker
     surface: Surface
+    route: str
+    """What is asked for, as the limits name it."""
     request_id: str
     descriptors: int
     """How many descriptors want a status in the answer."""
@@ -44,13 +47,14 @@ def parse(request: RateLimitRequest) -> Question:
         address=main["masked_remote_address"],
         api_keys=keys_in(x_api_key=main.get("x_api_key"), authorization=main.get("authorization")),
     )
-    return Question(asker, _surface(main), main.get("request_id", ""), len(descriptors))
+    return Question(asker, _surface(main), main.get("route", OTHER_ROUTE), main.get("request_id", ""), len(descriptors))
 
 
 def _entries(descriptor: RateLimitDescriptor) -> dict[str, str]:
     if descriptor.HasField("hits_addend") or descriptor.is_negative_hits:
         raise field_invalid("descriptors", "have no hits of their own: each request spends one token")
-    return {entry.key: entry.value for entry in descriptor.entries}
+    # A header may hold any bytes; those that are no UTF-8 make a value that nothing equals.
+    return {entry.key: entry.value.decode(errors="replace") for entry in descriptor.entries}
 
 
 def _surface(entries: dict[str, str]) -> Surface:

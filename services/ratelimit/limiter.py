@@ -1,50 +1,21 @@
-"""The heart of the limiter: who is asking, which bucket pays, and whether the request may go on."""
+"""The heart of the limiter: which buckets pay for a request, and whether it may go on."""
 
-import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from meshkit.errors import Reason, ShoalError, field_invalid
-from meshkit.identity import Authentication, Identity
-from services.ratelimit import keys
-from services.ratelimit.bucket import Decision, Spend
+from meshkit.identity import Identity
+from services.ratelimit.bucket import Decision, Holding
 from services.ratelimit.bucket_store import BucketStore
-from services.ratelimit.keys import ApiKey
-from services.ratelimit.tiers import ANONYMOUS, Tier, Tiers
+from services.ratelimit.callers import Asker, Caller, Callers
+from services.ratelimit.limits import CallerLimits, Limits, Payment
 
-ANONYMOUS_TENANT = f"{ANONYMOUS}-"
-"""What the tenants of callers without a key begin with; no other tenant may."""
+CountShadow = Callable[[str, str], None]
+"""Is told the kind and the name of a shadow limit, each time that it would have refused what passed."""
 
-
-class KnownKeys(Protocol):
-    """Finds keys by their hash."""
-
-    async def find(self, key_hash: str, now: float) -> ApiKey | None:
-        """The good key with that hash. `now` is in seconds on a clock that never steps back.
-
-        Raises ShoalError DATABASE_UNAVAILABLE if nobody can say.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks, as far as a request shows."""
-
-    address: str
-    api_keys: frozenset[str]
-    """The different keys that were sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who that is, and which bucket pays."""
-
-    tenant: str
-    tier: Tier
-    key_id: str
-    authentication: Authentication
-    bucket: str
+REQUESTS = "requests"
+ADDRESS = "address"
+"""Whose limit it is that pays for callers without one good key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,80 +23,67 @@ class Verdict:
     """Whether the request of a caller may go on."""
 
     caller: Caller
+    policy: str
+    """Whose limit it is that the caller is told about."""
     decision: Decision
+    metered: bool
+
+    @property
+    def holding(self) -> Holding:
+        """The bucket that the caller is told about."""
+        return self.decision.holdings[0]
 
 
 class Limiter:
-    """Decides on requests. With `require_api_key`, callers without a key are not served."""
+    """Decides on requests. `limits` tells those that hold now."""
 
-    def __init__(self, *, known_keys: KnownKeys, buckets: BucketStore, tiers: Tiers, require_api_key: bool) -> None:
-        self._known_keys = known_keys
+    def __init__(
+        self, *, callers: Callers, buckets: BucketStore, limits: Callable[[], Limits], count_shadow: CountShadow
+    ) -> None:
+        self._callers = callers
         self._buckets = buckets
-        self._tiers = tiers
-        self._require_api_key = require_api_key
+        self._limits = limits
+        self._count_shadow = count_shadow
 
-    async def admit(self, asker: Asker, now: float) -> Verdict:
-        """Spends one token for a request. `now` is as for `KnownKeys.find`; what that and the buckets raise passes."""
-        caller = await self._identify(asker, now)
-        return Verdict(caller, await self._buckets.take([Spend(caller.bucket, caller.tier.limit, 1)]))
+    async def admit(self, asker: Asker, route: str, now: float) -> Verdict:
+        """Spends one token for a request. `now` is as for `Callers.identify`; what that raises passes.
 
-    async def take(self, identity: Identity, cost: int) -> tuple[Tier, Decision]:
-        """Spends from the caller's own bucket. Raises ShoalError if `cost` is 0 or more than the bucket ever holds."""
-        tier = self._tiers.of(identity.tier)
+        Raises ShoalError LIMITER_UNAVAILABLE on a route that fails closed, if the decision is a degraded one.
+        """
+        caller = await self._callers.identify(asker, now)
+        rule = self._limits().request(tier=caller.tier, tenant=caller.tenant, route=route)
+        decision = caller.paid or await self._pay(rule.payments, caller.key_id, 1)
+        if decision.degraded and rule.fail_closed:
+            raise ShoalError(Reason.LIMITER_UNAVAILABLE, "The limits cannot be checked now; try again.")
+        policy = ADDRESS if caller.paid else rule.payments[0].name
+        return Verdict(caller, policy, decision, rule.metered)
+
+    async def take(self, identity: Identity, cost: int) -> tuple[CallerLimits, Decision]:
+        """Spends from the caller's general bucket.
+
+        Raises ShoalError if `cost` is 0 or more than the bucket ever holds.
+        """
+        limits = self._limits().of(tier=identity.tier, tenant=identity.tenant)
+        capacity = limits.requests.limit.capacity
         if cost < 1:
             raise field_invalid("cost", "be 1 or more")
-        if cost > tier.limit.capacity:
+        if cost > capacity:
             raise ShoalError(
                 Reason.COST_ABOVE_CAPACITY,
-                f"The tier '{tier.name}' never holds {cost} tokens; ask for {tier.limit.capacity} or fewer.",
+                f"The limits of '{limits.name}' never hold {cost} tokens; ask for {capacity} or fewer.",
                 field="cost",
             )
-        return tier, await self._buckets.take([Spend(_own_bucket(identity.key_id), tier.limit, cost)])
+        return limits, await self._pay([Payment(limits.name, limits.requests)], identity.key_id, cost)
 
-    async def peek(self, identity: Identity) -> tuple[Tier, Decision]:
-        """Looks into the caller's own bucket."""
-        tier = self._tiers.of(identity.tier)
-        return tier, await self._buckets.take([Spend(_own_bucket(identity.key_id), tier.limit, 0)])
+    async def peek(self, identity: Identity) -> tuple[CallerLimits, Decision]:
+        """Looks into the caller's general bucket."""
+        limits = self._limits().of(tier=identity.tier, tenant=identity.tenant)
+        return limits, await self._pay([Payment(limits.name, limits.requests)], identity.key_id, 0)
 
-    async def _identify(self, asker: Asker, now: float) -> Caller:
-        if len(asker.api_keys) > 1:
-            return self._not_good(asker, Authentication.SEVERAL_KEYS)
-        if asker.api_keys:
-            (secret,) = asker.api_keys
-            key = await self._find(secret, now)
-            return self._holder(key) if key else self._not_good(asker, Authentication.UNKNOWN_KEY)
-        if self._require_api_key:
-            return self._not_good(asker, Authentication.MISSING_KEY)
-        return self._from_address(asker.address, Authentication.ANONYMOUS, bucket=_own_bucket(asker.address))
-
-    async def _find(self, secret: str, now: float) -> ApiKey | None:
-        if not keys.is_well_formed(secret):
-            return None
-        return await self._known_keys.find(keys.hash_of(secret), now)
-
-    def _holder(self, key: ApiKey) -> Caller:
-        return Caller(
-            tenant=key.tenant,
-            tier=self._tiers.of(key.tier),
-            key_id=key.id,
-            authentication=Authentication.API_KEY,
-            bucket=_own_bucket(key.id),
-        )
-
-    def _not_good(self, asker: Asker, authentication: Authentication) -> Caller:
-        """A caller that is not served, and pays from what its address may get wrong, so that guessing is limited."""
-        return self._from_address(asker.address, authentication, bucket=f"failed:{{{asker.address}}}")
-
-    def _from_address(self, address: str, authentication: Authentication, *, bucket: str) -> Caller:
-        return Caller(
-            tenant=ANONYMOUS_TENANT + hashlib.sha256(address.encode()).hexdigest()[:16],
-            tier=self._tiers.anonymous,
-            key_id=address,
-            authentication=authentication,
-            bucket=bucket,
-        )
-
-
-def _own_bucket(key_id: str) -> str:
-    """The braces keep all buckets of one caller in one slot of a Redis cluster."""
-    return f"bucket:{{{key_id}}}"
+    async def _pay(self, payments: Iterable[Payment], key_id: str, cost: int) -> Decision:
+        decision = await self._buckets.take([payment.spend(key_id, cost) for payment in payments])
+        if decision.allowed:
+            for payment, holding in zip(payments, decision.holdings, strict=True):
+                if payment.rate.shadow and holding.wait_micros:
+                    self._count_shadow(REQUESTS, payment.name)
+        return decision

@@ -4,24 +4,34 @@ import pytest
 from google.protobuf.wrappers_pb2 import UInt64Value
 
 from meshkit.errors import Reason, ShoalError
+from services.ratelimit import keys
+from services.ratelimit.callers import Asker
 from services.ratelimit.envoy_request import Surface, parse
-from services.ratelimit.limiter import Asker
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest
 
 
-def descriptor(**entries: str) -> RateLimitDescriptor:
+def descriptor(**entries: str | bytes) -> RateLimitDescriptor:
     return RateLimitDescriptor(
-        entries=[RateLimitDescriptor.Entry(key=key, value=value) for key, value in entries.items()]
+        entries=[
+            RateLimitDescriptor.Entry(key=key, value=value.encode() if isinstance(value, str) else value)
+            for key, value in entries.items()
+        ]
     )
 
 
 MAIN = descriptor(masked_remote_address="203.0.113.7/32", surface="rest", request_id="r-1")
 
 
+def keys_of(**headers: str | bytes) -> frozenset[str]:
+    sent = descriptor(masked_remote_address="203.0.113.7/32", surface="rest", **headers)
+    return parse(RateLimitRequest(domain="shoal", descriptors=[sent])).asker.api_keys
+
+
 def test_a_question_is_read() -> None:
     full = descriptor(
         masked_remote_address="2001:db8::/64",
         surface="openai",
+        route="chat",
         request_id="r-1",
         x_api_key="a",
         authorization="Bearer b",
@@ -29,6 +39,7 @@ def test_a_question_is_read() -> None:
     question = parse(RateLimitRequest(domain="shoal", descriptors=[full]))
     assert question.asker == Asker("2001:db8::/64", frozenset({"a", "b"}))
     assert question.surface is Surface.OPENAI
+    assert question.route == "chat"
     assert question.request_id == "r-1"
     assert question.descriptors == 1
 
@@ -37,10 +48,39 @@ def test_a_request_without_credentials_carries_no_key() -> None:
     assert parse(RateLimitRequest(domain="shoal", descriptors=[MAIN])).asker == Asker("203.0.113.7/32", frozenset())
 
 
+def test_a_question_without_a_route_is_about_another_one() -> None:
+    assert parse(RateLimitRequest(domain="shoal", descriptors=[MAIN])).route == "other"
+
+
 def test_a_header_sent_twice_shows_both_its_keys() -> None:
-    twice = descriptor(masked_remote_address="a", surface="rest", x_api_key="a,b", authorization="Bearer c,Bearer d")
-    question = parse(RateLimitRequest(domain="shoal", descriptors=[twice]))
-    assert question.asker.api_keys == {"a", "b", "c", "d"}
+    assert keys_of(x_api_key="a,b", authorization="Bearer c,Bearer d") == {"a", "b", "c", "d"}
+
+
+SECRET = keys.new_secret(b"k" * 32)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xff\xfe",
+        SECRET.encode() + b"\xff",
+        SECRET.encode()[:-1] + b"\xc3",
+        SECRET + "\0",
+        "\0" + SECRET,
+        SECRET[:20] + "\n" + SECRET[20:],
+        SECRET + "x" * 10_000,
+        "x" * 10_000,
+        "," * 10_000,
+    ],
+)
+def test_what_is_no_key_is_seen_as_one_that_cannot_be_good(value: str | bytes) -> None:
+    for header in ("x_api_key", "authorization"):
+        (key,) = keys_of(**{header: value})
+        assert not keys.is_well_formed(key)
+
+
+def test_thousands_of_keys_in_a_header_are_several() -> None:
+    assert len(keys_of(x_api_key=",".join(str(number) for number in range(5000)))) == 5000
 
 
 def test_every_descriptor_is_counted_since_each_wants_a_status() -> None:

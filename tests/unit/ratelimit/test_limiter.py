@@ -1,6 +1,7 @@
 """The heart of the limiter, over stores in memory."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -8,46 +9,61 @@ from prometheus_client import CollectorRegistry
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Authentication, Identity
 from services.ratelimit import keys
+from services.ratelimit.bucket import Decision, Limit, Spend
 from services.ratelimit.bucket_store import InMemoryBucketStore
+from services.ratelimit.callers import Asker, Callers
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import ApiKey, InMemoryKeyStore
-from services.ratelimit.limiter import Asker, Limiter
+from services.ratelimit.limiter import Limiter, Verdict
+from services.ratelimit.limits import Limits, Overrides, RateLimit, RouteLimits, tier_limits
 from services.ratelimit.metrics import LimiterMetrics
 from services.ratelimit.tiers import parse_tiers
 
 ADDRESS = "203.0.113.7/32"
-ELSEWHERE = "2001:db8::/64"
 SECRET = keys.new_secret(b"k" * 32)
 UNKNOWN = keys.new_secret(b"u" * 32)
+TIERS = tier_limits(parse_tiers("anonymous=1/3,free=1/10,basic=10/50"))
+SMALL = RateLimit(Limit(1, 2))
+TRIED = RateLimit(Limit(1, 2), shadow=True)
 
 
-class AskedKeyStore(InMemoryKeyStore):
-    """Keys in memory that remember how often they were asked for."""
+class SeenBuckets(InMemoryBucketStore):
+    """Buckets in memory that remember what was asked of them, and may say that they are a limiter's own share."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = 0
+    def __init__(self, world: "World") -> None:
+        super().__init__(lambda: world.micros)
+        self.spends: list[Spend] = []
+        self.degraded = False
 
-    async def find(self, key_hash: str) -> ApiKey | None:
-        self.asked += 1
-        return await super().find(key_hash)
+    async def take(self, spends: Sequence[Spend]) -> Decision:
+        self.spends += spends
+        return replace(await super().take(spends), degraded=self.degraded)
 
 
 @dataclass
 class World:
     """A limiter with everything around it in memory. Time stands still unless it is moved."""
 
+    limits: Limits = field(default_factory=lambda: Limits(TIERS))
     require_api_key: bool = False
     micros: int = 0
-    key_store: AskedKeyStore = field(default_factory=AskedKeyStore)
+    shadows: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.key_store = InMemoryKeyStore()
+        self.buckets = SeenBuckets(self)
         metrics = LimiterMetrics(CollectorRegistry())
-        self.limiter = Limiter(
+        callers = Callers(
             known_keys=KeyDirectory(self.key_store, count=metrics.count_look_up),
-            buckets=InMemoryBucketStore(lambda: self.micros),
-            tiers=parse_tiers("anonymous=1/3,free=1/10,basic=10/50"),
+            buckets=self.buckets,
+            failures=Limit(1, 4),
             require_api_key=self.require_api_key,
+        )
+        self.limiter = Limiter(
+            callers=callers,
+            buckets=self.buckets,
+            limits=lambda: self.limits,
+            count_shadow=lambda kind, name: self.shadows.append((kind, name)),
         )
 
     async def add_key(self, *, tier: str = "free") -> ApiKey:
@@ -55,120 +71,119 @@ class World:
         await self.key_store.add(key)
         return key
 
-    async def outcome(self, asker: Asker) -> tuple[Authentication, bool]:
-        verdict = await self.limiter.admit(asker, now=0.0)
-        return verdict.caller.authentication, verdict.decision.allowed
-
-
-def asker(*api_keys: str, address: str = ADDRESS) -> Asker:
-    return Asker(address, frozenset(api_keys))
+    async def admit(self, *api_keys: str, route: str = "other") -> Verdict:
+        return await self.limiter.admit(Asker(ADDRESS, frozenset(api_keys)), route, now=0.0)
 
 
 def identity(*, tier: str = "free", key_id: str = "key_1") -> Identity:
     return Identity("acme", tier, key_id, Authentication.API_KEY, expires=0)
 
 
-async def test_a_known_key_pays_from_its_own_bucket() -> None:
+async def test_a_request_pays_from_the_bucket_of_its_key() -> None:
     world = World()
     key = await world.add_key(tier="basic")
-    verdict = await world.limiter.admit(asker(SECRET), now=0.0)
-    assert verdict.caller.tenant == "acme"
-    assert verdict.caller.tier.name == "basic"
+    verdict = await world.admit(SECRET)
     assert verdict.caller.key_id == key.id
-    assert verdict.caller.authentication is Authentication.API_KEY
-    assert verdict.decision.holdings[0].remaining == 49
-    assert (await world.limiter.admit(asker(SECRET, address=ELSEWHERE), now=0.0)).decision.holdings[0].remaining == 48
+    assert verdict.policy == "basic"
+    assert verdict.holding.limit == Limit(10, 50)
+    assert verdict.holding.remaining == 49
 
 
-async def test_a_caller_without_a_key_is_limited_by_its_address() -> None:
+async def test_without_a_key_it_pays_from_the_bucket_of_its_address() -> None:
     world = World()
-    outcomes = [await world.outcome(asker()) for _ in range(4)]
-    assert outcomes == [(Authentication.ANONYMOUS, True)] * 3 + [(Authentication.ANONYMOUS, False)]
-    assert await world.outcome(asker(address=ELSEWHERE)) == (Authentication.ANONYMOUS, True)
-
-
-async def test_addresses_share_no_tenant() -> None:
-    world = World()
-    here = (await world.limiter.admit(asker(), now=0.0)).caller
-    there = (await world.limiter.admit(asker(address=ELSEWHERE), now=0.0)).caller
-    assert here.tenant != there.tenant
-    assert here.tenant.startswith("anonymous-")
-    assert ADDRESS not in here.tenant
-    assert (here.key_id, there.key_id) == (ADDRESS, ELSEWHERE)
-
-
-@pytest.mark.parametrize("guess", [UNKNOWN, "sk-shoal-short", ""])
-async def test_a_key_that_is_not_known_pays_from_the_failed_look_ups_of_its_address(guess: str) -> None:
-    world = World()
-    outcomes = [await world.outcome(asker(guess)) for _ in range(4)]
-    assert outcomes == [(Authentication.UNKNOWN_KEY, True)] * 3 + [(Authentication.UNKNOWN_KEY, False)]
-
-
-async def test_spent_failed_look_ups_hinder_neither_known_keys_nor_anonymous_callers() -> None:
-    world = World()
-    await world.add_key()
-    for _ in range(4):
-        await world.outcome(asker(UNKNOWN))
-    assert await world.outcome(asker(UNKNOWN)) == (Authentication.UNKNOWN_KEY, False)
-    assert await world.outcome(asker(SECRET)) == (Authentication.API_KEY, True)
-    assert await world.outcome(asker()) == (Authentication.ANONYMOUS, True)
-
-
-async def test_a_malformed_key_is_never_looked_up() -> None:
-    world = World()
-    await world.outcome(asker("sk-shoal-' OR 1=1"))
-    assert world.key_store.asked == 0
-    await world.outcome(asker(UNKNOWN))
-    assert world.key_store.asked == 1
-
-
-async def test_two_different_keys_are_refused_though_one_is_good() -> None:
-    world = World()
-    await world.add_key()
-    assert await world.outcome(asker(SECRET, UNKNOWN)) == (Authentication.SEVERAL_KEYS, True)
-    peeked, decision = await world.limiter.peek(identity(key_id=keys.id_of(SECRET)))
-    assert decision.holdings[0].remaining == peeked.limit.capacity
-
-
-async def test_a_revoked_key_is_unknown() -> None:
-    world = World()
-    key = await world.add_key()
-    await world.key_store.revoke(key.id, now=1)
-    assert await world.outcome(asker(SECRET)) == (Authentication.UNKNOWN_KEY, True)
-
-
-async def test_where_a_key_is_required_callers_without_one_are_marked() -> None:
-    world = World(require_api_key=True)
-    await world.add_key()
-    outcomes = [await world.outcome(asker()) for _ in range(4)]
-    assert outcomes == [(Authentication.MISSING_KEY, True)] * 3 + [(Authentication.MISSING_KEY, False)]
-    assert await world.outcome(asker(SECRET)) == (Authentication.API_KEY, True)
+    verdicts = [await world.admit() for _ in range(4)]
+    assert [verdict.decision.allowed for verdict in verdicts] == [True] * 3 + [False]
+    assert {verdict.policy for verdict in verdicts} == {"anonymous"}
 
 
 async def test_tokens_come_back_with_time() -> None:
     world = World()
-    while (await world.outcome(asker()))[1]:
+    while (verdict := await world.admit()).decision.allowed:
         pass
-    verdict = await world.limiter.admit(asker(), now=0.0)
-    world.micros += verdict.decision.retry_after_micros
-    assert await world.outcome(asker()) == (Authentication.ANONYMOUS, True)
+    world.micros += verdict.decision.retry_after_micros - 1
+    assert not (await world.admit()).decision.allowed
+    world.micros += 1
+    assert (await world.admit()).decision.allowed
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [[UNKNOWN], ["sk-shoal-\n\0"], ["k" * 10_000], [SECRET + "\ufffd"], [SECRET, UNKNOWN], ["", "a"]],
+)
+async def test_who_is_not_served_pays_once_and_leaves_no_trace_of_what_it_sent(sent: list[str]) -> None:
+    world = World()
+    await world.add_key()
+    verdicts = [await world.admit(*sent) for _ in range(5)]
+    assert [verdict.decision.allowed for verdict in verdicts] == [True] * 4 + [False]
+    assert {verdict.policy for verdict in verdicts} == {"address"}
+    assert {verdict.holding.limit for verdict in verdicts} == {Limit(1, 4)}
+    assert {spend.bucket for spend in world.buckets.spends} == {f"failed:{ADDRESS}"}
+    assert len(world.buckets.spends) == 5
+
+
+async def test_a_route_of_its_own_does_not_draw_on_the_general_bucket() -> None:
+    world = World(Limits(TIERS, routes={"chat": RouteLimits(SMALL)}))
+    chats = [await world.admit(route="chat") for _ in range(3)]
+    assert [verdict.decision.allowed for verdict in chats] == [True, True, False]
+    assert [(verdict.policy, verdict.holding.limit) for verdict in chats] == [("chat", SMALL.limit)] * 3
+    assert (await world.admit(route="task")).holding.remaining == 2
+
+
+async def test_a_shadow_refuses_nothing_and_what_it_would_have_refused_is_counted() -> None:
+    world = World(Limits(TIERS, tenants={"acme": Overrides(requests=TRIED)}))
+    await world.add_key()
+    verdicts = [await world.admit(SECRET) for _ in range(5)]
+    assert all(verdict.decision.allowed for verdict in verdicts)
+    assert world.shadows == [("requests", "acme")] * 3
+
+
+async def test_the_shadow_of_a_route_opens_no_door() -> None:
+    world = World(Limits(TIERS, routes={"chat": RouteLimits(TRIED)}))
+    verdicts = [await world.admit(route="chat") for _ in range(5)]
+    assert [verdict.decision.allowed for verdict in verdicts] == [True] * 3 + [False] * 2
+    assert [verdict.policy for verdict in verdicts] == ["anonymous"] * 5
+    assert [verdict.holding.remaining for verdict in verdicts] == [2, 1, 0, 0, 0]
+    assert world.shadows == [("requests", "chat")]
+
+
+async def test_a_route_that_fails_closed_is_refused_while_decisions_are_degraded() -> None:
+    world = World(Limits(TIERS, routes={"chat": RouteLimits(fail_closed=True)}))
+    assert (await world.admit(route="chat")).decision.allowed
+    world.buckets.degraded = True
+    for sent in [(), (UNKNOWN,)]:
+        with pytest.raises(ShoalError) as refused:
+            await world.admit(*sent, route="chat")
+        assert refused.value.reason is Reason.LIMITER_UNAVAILABLE
+    assert (await world.admit(route="task")).decision.degraded
+
+
+async def test_limits_that_change_hold_from_the_next_request_on() -> None:
+    world = World()
+    await world.add_key()
+    assert (await world.admit(SECRET)).holding.remaining == 9
+    world.limits = Limits(TIERS, tenants={"acme": Overrides(requests=SMALL, model_tokens=RateLimit(Limit(1, 100)))})
+    verdict = await world.admit(SECRET)
+    assert (verdict.policy, verdict.holding.remaining) == ("acme", 1)
+    assert verdict.metered
 
 
 async def test_take_and_admit_spend_from_the_same_bucket() -> None:
     world = World()
     key = await world.add_key()
-    await world.outcome(asker(SECRET))
-    tier, decision = await world.limiter.take(identity(key_id=key.id), 4)
-    assert tier.name == "free"
+    await world.admit(SECRET)
+    limits, decision = await world.limiter.take(identity(key_id=key.id), 4)
+    assert limits.name == "free"
     assert decision.allowed
     assert decision.holdings[0].remaining == 5
 
 
-async def test_peek_spends_nothing() -> None:
-    world = World()
+async def test_peek_spends_nothing_and_counts_nothing() -> None:
+    world = World(Limits(TIERS, tenants={"acme": Overrides(requests=TRIED)}))
+    await world.limiter.take(identity(), 2)
     for _ in range(2):
         _, decision = await world.limiter.peek(identity())
-        assert decision.holdings[0].remaining == 10
+        assert decision.holdings[0].remaining == 0
+    assert world.shadows == []
 
 
 async def test_a_cost_of_nothing_is_refused() -> None:
@@ -177,9 +192,10 @@ async def test_a_cost_of_nothing_is_refused() -> None:
     assert (refused.value.reason, refused.value.field) == (Reason.FIELD_INVALID, "cost")
 
 
-async def test_a_cost_that_can_never_pass_is_refused() -> None:
+@pytest.mark.parametrize("cost", [11, 2**64 - 1])
+async def test_a_cost_that_can_never_pass_is_refused(cost: int) -> None:
     world = World()
     with pytest.raises(ShoalError, match="ask for 10 or fewer") as refused:
-        await world.limiter.take(identity(), 11)
+        await world.limiter.take(identity(), cost)
     assert (refused.value.reason, refused.value.field) == (Reason.COST_ABOVE_CAPACITY, "cost")
     assert (await world.limiter.take(identity(), 10))[1].allowed

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from meshkit.settings import SettingsError, load
+from services.ratelimit.bucket import Limit
+from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
 from services.ratelimit.settings import RatelimitSettings
 
 THIS_FILE = __file__
@@ -19,21 +21,34 @@ REQUIRED = {
 def test_the_defaults_hold_the_published_tiers() -> None:
     settings = load(RatelimitSettings, REQUIRED)
     tiers = settings.parsed_tiers()
-    sizes = {name: (tiers.of(name).limit.rate_per_second, tiers.of(name).limit.capacity) for name in tiers}
-    assert sizes == {
-        "anonymous": (1, 10),
-        "free": (1, 10),
-        "basic": (10, 50),
-        "premium": (100, 200),
-        "bench": (100_000, 200_000),
+    assert {name: tiers.of(name).limit for name in tiers} == {
+        "anonymous": Limit(1, 10),
+        "free": Limit(1, 10),
+        "basic": Limit(10, 50),
+        "premium": Limit(100, 200),
+        "bench": Limit(100_000, 200_000),
     }
     assert settings.envoy_port == 8102
     assert not settings.require_api_key
+    assert settings.parsed_domains() == {}
 
 
 def test_without_a_database_url_the_keys_are_in_the_home() -> None:
     settings = load(RatelimitSettings, REQUIRED | {"SHOAL_HOME": "data"})
     assert settings.database().database == str(Path("data") / "ratelimit.db")
+
+
+def test_look_ups_have_a_limit_of_their_own() -> None:
+    assert load(RatelimitSettings, REQUIRED).parsed_look_ups() == Limit(10, 100)
+    assert load(RatelimitSettings, REQUIRED | {"SHOAL_LOOK_UPS": "0.5/3"}).parsed_look_ups() == Limit(0.5, 3)
+
+
+@pytest.mark.parametrize("text", ["10", "10/", "/10", "ten/100", "10/1.5", "0/10", "10/0", "inf/10", "1/2/3"])
+def test_look_ups_without_a_limit_are_a_fault(text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(RatelimitSettings, REQUIRED | {"SHOAL_LOOK_UPS": text})
+    (fault,) = refused.value.faults
+    assert fault == "SHOAL_LOOK_UPS: is no limit; write it as rate/burst, both above 0, such as 10/100"
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -43,3 +58,42 @@ def test_all_faults_are_told_at_once() -> None:
     tiers, database = refused.value.faults
     assert tiers.startswith("SHOAL_TIERS: 'free' is no tier")
     assert database.startswith("SHOAL_DATABASE_URL: names 'mysql'")
+
+
+def test_without_a_limits_file_the_tiers_are_all_there_is() -> None:
+    limits = load(RatelimitSettings, REQUIRED).parsed_limits()
+    assert limits.of(tier="basic", tenant="acme") == CallerLimits("basic", RateLimit(Limit(10, 50)))
+
+
+def test_the_limits_file_stands_on_top_of_the_tiers(tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text("tiers: {basic: {concurrent: {calls: 2}}}")
+    limits = load(RatelimitSettings, REQUIRED | {"SHOAL_LIMITS_FILE": str(file)}).parsed_limits()
+    assert limits.of(tier="basic", tenant="acme").concurrent == ConcurrencyLimit(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "cannot be read"),
+        ("tiers:\n  basci: {}\n", "line 2: there is no tier 'basci'"),
+        ("", "line 1: the file is empty"),
+    ],
+)
+def test_a_limits_file_that_cannot_be_used_is_a_fault(tmp_path: Path, text: str | None, fault: str) -> None:
+    file = tmp_path / "limits.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        load(RatelimitSettings, REQUIRED | {"SHOAL_LIMITS_FILE": str(file)})
+    (told,) = refused.value.faults
+    assert told.startswith(f"SHOAL_LIMITS_FILE: {file}: {fault}")
+
+
+def test_a_faulty_tier_is_no_fault_of_the_limits_file(tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text("tiers: {}")
+    with pytest.raises(SettingsError) as refused:
+        load(RatelimitSettings, REQUIRED | {"SHOAL_TIERS": "free", "SHOAL_LIMITS_FILE": str(file)})
+    (told,) = refused.value.faults
+    assert told.startswith("SHOAL_TIERS: ")

@@ -1,0 +1,97 @@
+"""The limits file."""
+
+from fractions import Fraction
+
+import pytest
+
+from services.ratelimit.bucket import Limit
+from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, Payment, RateLimit
+from services.ratelimit.limits_file import limits_in, read_limits
+from services.ratelimit.tiers import parse_tiers
+from services.ratelimit.yaml_lines import FaultyFileError
+
+TIERS = parse_tiers("anonymous=1/10,free=1/10,basic=10/50")
+
+FILE = """
+tiers:
+  free: {requests: {per_second: 0.1, burst: 3}, model_tokens: {per_minute: 20000}, concurrent: {calls: 4}}
+  basic: {model_tokens: {per_minute: 100, burst: 5000, shadow: true}, concurrent: {calls: 8, shadow: true}}
+tenants:
+  acme:
+    requests: {per_second: 50, burst: 100, shadow: true}
+    routes: {chat: {requests: {per_second: 5, burst: 5}}}
+routes:
+  chat: {requests: {per_second: 5, burst: 10}, fail_closed: true}
+"""
+
+
+def test_the_file_stands_on_top_of_the_tiers() -> None:
+    limits = read_limits(FILE, TIERS)
+    assert limits.of(tier="anonymous", tenant="x") == CallerLimits("anonymous", RateLimit(Limit(1, 10)))
+    assert limits.of(tier="free", tenant="x") == CallerLimits(
+        "free",
+        RateLimit(Limit(Fraction(1, 10), 3)),
+        RateLimit(Limit(Fraction(20_000, 60), 20_000)),
+        ConcurrencyLimit(4),
+    )
+    assert limits.of(tier="basic", tenant="x") == CallerLimits(
+        "basic",
+        RateLimit(Limit(10, 50)),
+        RateLimit(Limit(Fraction(100, 60), 5000), shadow=True),
+        ConcurrencyLimit(8, shadow=True),
+    )
+
+
+def test_tenants_and_routes_are_read() -> None:
+    limits = read_limits(FILE, TIERS)
+    acme = limits.of(tier="free", tenant="acme")
+    assert (acme.name, acme.requests) == ("acme", RateLimit(Limit(50, 100), shadow=True))
+    assert acme.concurrent == ConcurrencyLimit(4)
+    general = limits.request(tier="free", tenant="x", route="chat")
+    assert general.payments == (Payment("chat", RateLimit(Limit(5, 10)), "chat"),)
+    own = limits.request(tier="free", tenant="acme", route="chat")
+    assert own.payments == (Payment("chat", RateLimit(Limit(5, 5)), "chat"),)
+    assert general.fail_closed
+    assert own.fail_closed
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "line 1: the file is empty"),
+        ("tiers:\n  fre: {}", "line 2: there is no tier 'fre'; SHOAL_TIERS has anonymous, free, basic"),
+        ("tiers:\n  free: {}\n  free: {}", "line 3: the name 'free' is there twice"),
+        ("tiers:\n  free:\n    request: {}", "line 3: the name 'request' is unknown here"),
+        ("tiers:\n  free:\n    routes: {}", "line 3: the name 'routes' is unknown here"),
+        ("tiers:\n  free:\n    requests:\n      burst: 10", "line 3: Object missing required field `per_second`"),
+        ("tiers:\n  free:\n    requests:\n      per_second: fast\n      burst: 1", "line 4: Expected `float`"),
+        ("tiers:\n  free:\n    requests:\n      per_second: nan\n      burst: 1", "line 4: Expected `float`"),
+        ("tiers:\n  free:\n    requests:\n      per_second: 0\n      burst: 1", "line 4: Expected `float` > 0"),
+        ("tiers:\n  free:\n    requests:\n      per_second: 1\n      burst: 0", "line 5: Expected `int` >= 1"),
+        ("tiers:\n  free:\n    requests:\n      per_second: 1\n      burst: 1.5", "line 5: Expected `int`"),
+        ("tiers:\n  free:\n    requests:\n      per_second: 1e-9\n      burst: 1", "line 3: the rate must be from one"),
+        ("tiers:\n  free:\n    model_tokens:\n      per_minute: -1", "line 4: Expected `int` >= 1"),
+        ("tiers:\n  free:\n    concurrent:\n      calls: 0", "line 4: Expected `int` >= 1"),
+        ("tenants:\n  a: {}\n  Acme: {}", "line 3: Expected `str` matching regex"),
+        ('tenants:\n  "a\\"b": {}', "line 2: Expected `str` matching regex"),
+        ("tenants:\n  anonymous-1: {}", "line 2: callers without a key are limited by the tier 'anonymous'"),
+        ("routes:\n  chat: {}\n  chta: {}", "line 3: Expected `str` matching regex '^(task|chat|"),
+        ("tenants:\n  a:\n    routes:\n      chta: {}", "line 4: Expected `str` matching regex '^(task|chat|"),
+        ("routes:\n  chat:\n    fail_closed: perhaps", "line 3: Expected `bool | null`"),
+        ("routes:\n  chat: {requests: {per_second: 1, burst: 1}", "line 2:"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(text: str, fault: str) -> None:
+    with pytest.raises(FaultyFileError) as refused:
+        read_limits(text, TIERS)
+    assert str(refused.value).startswith(fault)
+
+
+def test_a_fault_names_the_file() -> None:
+    with pytest.raises(ValueError, match=r"^limits\.yaml: line 1: the name 'teirs' is unknown here$"):
+        limits_in({"limits.yaml": "teirs: {}"}, TIERS)
+
+
+def test_several_files_are_refused() -> None:
+    with pytest.raises(ValueError, match="one file"):
+        limits_in({"a.yaml": FILE, "b.yaml": FILE}, TIERS)
