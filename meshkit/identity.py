@@ -31,6 +31,8 @@ class Authentication(StrEnum):
     SEVERAL_KEYS = "several_keys"
     MISSING_KEY = "missing_key"
     OPERATOR = "operator"
+    UNCHECKED = "unchecked"
+    """The limiter could not be asked, on a route that stays open then: nobody looked at a key or at a limit."""
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
@@ -43,10 +45,12 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     authentication: Authentication
     expires: float
     """Unix time in seconds."""
+    metered: bool = False
+    """Whether the caller's limits ask for a reservation before a model is called."""
 
     @property
     def is_anonymous(self) -> bool:
-        return self.authentication is Authentication.ANONYMOUS
+        return self.authentication in (Authentication.ANONYMOUS, Authentication.UNCHECKED)
 
 
 class IdentitySigner:

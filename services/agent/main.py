@@ -15,7 +15,9 @@ from services.agent.cache_client import CacheClient
 from services.agent.model_catalog import ModelCatalog
 from services.agent.openai_model import OpenAIModel
 from services.agent.pricing import PriceList
+from services.agent.quota_client import QuotaClient
 from services.agent.redis_session_store import RedisSessionStore
+from services.agent.reservations import Reservations
 from services.agent.servicer import AgentServicer
 from services.agent.settings import AgentSettings, agent_factory
 from services.agent.sql_preference_store import SqlPreferenceStore
@@ -62,8 +64,12 @@ async def run(settings: AgentSettings) -> None:
             sessions=sessions,
             preferences=preferences,
             cache=CacheClient(channel),
+            reservations=Reservations(
+                QuotaClient(channel), ttl_seconds=settings.reservation_ttl_seconds, mint_id=_mint_id
+            ),
+            reserve_output_tokens=settings.reserve_output_tokens,
             system_prompt=settings.system_prompt,
-            mint_id=lambda prefix: f"{prefix}_{secrets.token_urlsafe(18)}",
+            mint_id=_mint_id,
             clock=time.time,
         )
         servicer = AgentServicer(
@@ -79,6 +85,10 @@ async def run(settings: AgentSettings) -> None:
         server = this.new_server()
         agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
         await this.serve(server, [SERVICE])
+
+
+def _mint_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_urlsafe(18)}"
 
 
 def _secret(path: str) -> str:

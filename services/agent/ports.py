@@ -132,3 +132,24 @@ class AnswerCache(Protocol):
     async def open(self, key: str) -> CachedAnswer | None: ...
 
     async def store(self, key: str, *, model: str, events: Sequence[AnswerEvent]) -> None: ...
+
+
+class Quota(Protocol):
+    """What callers may use of models; the limiter keeps it. All raise ShoalError LIMITER_UNAVAILABLE."""
+
+    async def reserve(self, reservation_id: str, *, tokens: int, ttl_seconds: float) -> None:
+        """Sets model tokens of the caller's aside and takes one of its places, or neither.
+
+        Reserving twice under the same id changes nothing. Raises ShoalError RATE_LIMITED or COST_ABOVE_CAPACITY if it
+        was not made; after any other error it may have been.
+        """
+        ...
+
+    async def renew(self, reservation_id: str, *, ttl_seconds: float) -> bool:
+        """Makes it last that long from now on. False if there is none any more."""
+        ...
+
+    async def settle(self, reservation_id: str, *, used_tokens: int) -> None:
+        """Ends it; what was used replaces what was set aside. It may come after the call's own deadline, and takes no
+        longer than a cancelled call may take to clean up."""
+        ...

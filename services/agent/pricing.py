@@ -28,6 +28,10 @@ class PriceList:
         """Reads "model=input/output,..." in US dollars per million tokens. Raises ValueError."""
         return cls(dict(_parsed(item) for item in text.split(",") if item.strip()))
 
+    def is_paid(self, model: str) -> bool:
+        price = self._prices.get(model)
+        return price is not None and (price.input > 0 or price.output > 0)
+
     def priced(self, model: str, usage: Usage) -> Usage:
         price = self._prices.get(model)
         if price is None:

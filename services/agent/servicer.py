@@ -17,6 +17,7 @@ from services.agent.model_catalog import ModelCatalog
 from services.agent.ports import PreferenceStore, SessionStore
 from services.agent.request import TurnRequest, check, check_id
 from services.agent.turn import Started, TurnRunner
+from services.agent.unchecked import require_checked
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1.agent_pb2_grpc import AgentServiceServicer
 
@@ -52,30 +53,31 @@ class AgentServicer(AgentServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
         turn = self._checked(request)
-        started, answer = await self._turns.begin(turn, call.current().identity)
-        await context.send_initial_metadata(self._headers(started))
-        async with aclosing(answer):
-            events = [event async for event in answer]
+        async with self._turns.run(turn, call.current().identity) as (started, answer):
+            await context.send_initial_metadata(self._headers(started))
+            async with aclosing(answer):
+                events = [event async for event in answer]
         return translate.execute_response(started, events, replica=self._replica)
 
     async def ExecuteStream(
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         turn = self._checked(request.turn)
-        started, answer = await self._turns.begin(turn, call.current().identity)
-        await context.send_initial_metadata(self._headers(started))
-        sequence = 1
-        yield translate.stream_response(started, sequence=sequence, replica=self._replica)
-        async with aclosing(with_heartbeats(answer, interval_seconds=self._heartbeat_seconds)) as events:
-            async for event in events:
-                if event is None:
-                    yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
-                    continue
-                sequence += 1
-                yield translate.stream_response(event, sequence=sequence, replica=self._replica)
+        async with self._turns.run(turn, call.current().identity) as (started, answer):
+            await context.send_initial_metadata(self._headers(started))
+            sequence = 1
+            yield translate.stream_response(started, sequence=sequence, replica=self._replica)
+            async with aclosing(with_heartbeats(answer, interval_seconds=self._heartbeat_seconds)) as events:
+                async for event in events:
+                    if event is None:
+                        yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                        continue
+                    sequence += 1
+                    yield translate.stream_response(event, sequence=sequence, replica=self._replica)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         caller = call.current().identity
+        require_checked(caller, "sessions")
         _require_id("session_id", request.session_id)
         session = await self._sessions.load(caller.tenant, request.session_id)
         if not session.messages:
@@ -90,12 +92,14 @@ class AgentServicer(AgentServiceServicer):
 
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Context) -> pb.DeleteSessionResponse:
         caller = call.current().identity
+        require_checked(caller, "sessions")
         _require_id("session_id", request.session_id)
         existed = await self._sessions.delete(caller.tenant, request.session_id)
         return pb.DeleteSessionResponse(existed=existed)
 
     async def GetPreferences(self, request: pb.GetPreferencesRequest, context: Context) -> pb.GetPreferencesResponse:
         caller = call.current().identity
+        require_checked(caller, "preferences")
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
         kept = await self._preferences.get(caller.tenant, request.user_id)
@@ -103,6 +107,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def PutPreferences(self, request: pb.PutPreferencesRequest, context: Context) -> pb.PutPreferencesResponse:
         caller = call.current().identity
+        require_checked(caller, "preferences")
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
         values = from_struct(request.preferences, field="preferences")

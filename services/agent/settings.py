@@ -50,6 +50,22 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
     task_max_bytes: Annotated[
         int, Meta(ge=1, le=2 * 1024 * 1024, description="Longest task that is taken, in bytes of UTF-8.")
     ] = 256 * 1024
+    reserve_output_tokens: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Tokens that a metered turn without max_tokens sets aside for its answer, until it is settled.",
+        ),
+    ] = 1024
+    reservation_ttl_seconds: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="How long tokens and place of a running turn stay taken when its replica was killed.",
+        ),
+    ] = 60.0
     heartbeat_seconds: Annotated[
         float, Meta(gt=0, le=60, description="A stream in which nothing happens gets a heartbeat this often.")
     ] = 15.0

@@ -1,8 +1,9 @@
 """One turn of an agent, told top to bottom."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -13,10 +14,13 @@ from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Identity, require_api_key
 from services.agent import cacheability, prompt
 from services.agent.conversation import AnswerEvent, Completed, Delta, Message, Role, ToolCall, Usage
+from services.agent.metering import Meter, most_tokens
 from services.agent.model_catalog import Choice, ModelCatalog
 from services.agent.ports import Agent, AgentTurn, AnswerCache, CachedAnswer, PreferenceStore, Session, SessionStore
 from services.agent.pricing import PriceList
 from services.agent.request import NEW_SESSION, TurnRequest
+from services.agent.reservations import Reservations
+from services.agent.unchecked import require_checked
 
 RESPONSE_POLICY = "response"
 
@@ -45,6 +49,21 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 NO_SESSION = Session(epoch=0, messages=(), expires_in_seconds=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """A turn that is about to begin: all that was found out before."""
+
+    caller: Identity
+    choice: Choice
+    work: AgentTurn
+    task: Message | None
+    session: Session
+    session_id: str
+    key: str
+    use_cache: bool
+    cached: CachedAnswer | None
+
+
 class TurnRunner:
     """Runs turns. One for the whole process; it keeps nothing between turns."""
 
@@ -57,55 +76,90 @@ class TurnRunner:
         sessions: SessionStore,
         preferences: PreferenceStore,
         cache: AnswerCache,
+        reservations: Reservations,
+        reserve_output_tokens: int,
         system_prompt: str,
         mint_id: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
-        """`mint_id` makes an unguessable id with the given prefix; `clock` is Unix time in seconds."""
+        """`mint_id` makes an unguessable id with the given prefix; `clock` is Unix time in seconds.
+
+        `reserve_output_tokens` are set aside for the answer to a caller who names no max_tokens.
+        """
         self._agent = agent
         self._catalog = catalog
         self._prices = prices
         self._sessions = sessions
         self._preferences = preferences
         self._cache = cache
+        self._reservations = reservations
+        self._reserve_output_tokens = reserve_output_tokens
         self._system_prompt = system_prompt
         self._mint_id = mint_id
         self._clock = clock
 
-    async def begin(self, request: TurnRequest, caller: Identity) -> tuple[Started, AsyncGenerator[AnswerEvent, None]]:
-        """Begins a turn and returns the events of its answer, which is computed while they are read.
+    @asynccontextmanager
+    async def run(
+        self, request: TurnRequest, caller: Identity
+    ) -> AsyncIterator[tuple[Started, AsyncGenerator[AnswerEvent, None]]]:
+        """Begins a turn: what is known of it, and the events of its answer, which is computed while they are read.
 
-        The request must have been checked. Closing the events stops the model; a turn that does not reach its end is
-        neither cached nor remembered.
+        The request must have been checked. Whoever reads events closes them, which stops the model. A turn that does
+        not reach its end is neither cached nor remembered; what it used of the model is settled all the same.
         """
+        turn = await self._prepare(request, caller)
+        meter = Meter(turn.work)
+        async with AsyncExitStack() as reserved:
+            if turn.cached is None and caller.metered:
+                tokens = most_tokens(turn.work, answer_tokens=self._reserve_output_tokens)
+                await reserved.enter_async_context(self._reservations.held(tokens, used=meter.used))
+            yield self._started(turn), self._answer(turn, meter, reserved)
+
+    async def _prepare(self, request: TurnRequest, caller: Identity) -> _Turn:
         choice = await self._catalog.choose(request.model)
+        if self._prices.is_paid(choice.model):
+            require_checked(caller, "models that cost money", field="model")
         session, preferences = await self._load(request, caller)
-        session_id = self._mint_id("session") if request.session_id == NEW_SESSION else request.session_id
         task = prompt.user_message(request.task, request.context) if request.task else None
         history = session.messages or request.history
-        messages = prompt.compose(
-            system_prompt=self._system_prompt, preferences=preferences, history=history, task=task
-        )
         key = self._key(request, caller, history=history, preferences=preferences)
         use_cache = cacheability.may_use_cache(request)
-        cached = await self._cache.open(key) if use_cache else None
+        return _Turn(
+            caller=caller,
+            choice=choice,
+            work=AgentTurn(
+                model=choice.model,
+                messages=prompt.compose(
+                    system_prompt=self._system_prompt, preferences=preferences, history=history, task=task
+                ),
+                sampling=request.sampling,
+                tools=request.tools,
+                tool_choice=request.tool_choice,
+                tenant=caller.tenant,
+            ),
+            task=task,
+            session=session,
+            session_id=self._mint_id("session") if request.session_id == NEW_SESSION else request.session_id,
+            key=key,
+            use_cache=use_cache,
+            cached=await self._cache.open(key) if use_cache else None,
+        )
 
-        async def answer() -> AsyncGenerator[AnswerEvent, None]:
-            events: list[AnswerEvent] = []
-            async with aclosing(self._cached_or_computed(request, caller, choice, messages, cached)) as answering:
-                async for event in answering:
-                    events.append(event)
-                    if not isinstance(event, Completed):
-                        yield event
-            completed = _completed(events)
-            if use_cache and cached is None and cacheability.may_be_kept(completed):
-                await self._cache.store(key, model=choice.model, events=events)
-            if session_id:
-                await self._remember(caller, session_id, session, task, events)
-            # Only now, so that whoever has seen the end finds the answer kept and the session grown.
-            yield completed
-
-        return self._started(choice, session_id, cached=cached, use_cache=use_cache), answer()
+    async def _answer(self, turn: _Turn, meter: Meter, reserved: AsyncExitStack) -> AsyncGenerator[AnswerEvent, None]:
+        events: list[AnswerEvent] = []
+        async with aclosing(self._cached_or_computed(turn, meter)) as answering:
+            async for event in answering:
+                events.append(event)
+                if not isinstance(event, Completed):
+                    yield event
+        await reserved.aclose()  # The model has done its part: what it used is settled.
+        completed = _completed(events)
+        if turn.use_cache and turn.cached is None and cacheability.may_be_kept(completed):
+            await self._cache.store(turn.key, model=turn.choice.model, events=events)
+        if turn.session_id:
+            await self._remember(turn, events)
+        # Only now, so that whoever has seen the end finds the answer kept, the session grown and the place free.
+        yield completed
 
     async def _load(self, request: TurnRequest, caller: Identity) -> tuple[Session, dict[str, Any]]:
         """Session and preferences together; when one of them fails, the other is given up."""
@@ -118,6 +172,8 @@ class TurnRunner:
         return session.result(), preferences.result()
 
     async def _load_session(self, request: TurnRequest, caller: Identity) -> Session:
+        if request.session_id:
+            require_checked(caller, "sessions", field="session_id")
         if request.session_id in ("", NEW_SESSION):
             return NO_SESSION
         session = await self._sessions.load(caller.tenant, request.session_id)
@@ -132,6 +188,7 @@ class TurnRunner:
     async def _load_preferences(self, request: TurnRequest, caller: Identity) -> dict[str, Any]:
         if not request.user_id:
             return {}
+        require_checked(caller, "preferences", field="user_id")
         require_api_key(caller, "to use preferences (user_id)")
         return (await self._preferences.get(caller.tenant, request.user_id)).values
 
@@ -154,66 +211,57 @@ class TurnRunner:
             )
         )
 
-    def _started(self, choice: Choice, session_id: str, *, cached: CachedAnswer | None, use_cache: bool) -> Started:
+    def _started(self, turn: _Turn) -> Started:
         started = Started(
             id=self._mint_id("turn"),
             stream_id=self._mint_id("stream"),
-            model=choice.model,
-            why=choice.why,
-            cache_status=CacheStatus.MISS if use_cache else CacheStatus.BYPASS,
-            session_id=session_id,
+            model=turn.choice.model,
+            why=turn.choice.why,
+            cache_status=CacheStatus.MISS if turn.use_cache else CacheStatus.BYPASS,
+            session_id=turn.session_id,
             created=self._clock(),
         )
-        if cached is None:
+        if turn.cached is None:
             return started
         return msgspec.structs.replace(
             started,
-            model=cached.model,
-            why=f"{choice.why} when this answer was computed",
+            model=turn.cached.model,
+            why=f"{turn.choice.why} when this answer was computed",
             cache_status=CacheStatus.HIT,
-            cache_level=cached.level,
-            cache_age_seconds=cached.age_seconds,
+            cache_level=turn.cached.level,
+            cache_age_seconds=turn.cached.age_seconds,
         )
 
-    async def _cached_or_computed(
-        self,
-        request: TurnRequest,
-        caller: Identity,
-        choice: Choice,
-        messages: tuple[Message, ...],
-        cached: CachedAnswer | None,
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        """The answer: replayed, or computed and priced."""
-        if cached is not None:
-            for event in cached.events:
+    async def _cached_or_computed(self, turn: _Turn, meter: Meter) -> AsyncGenerator[AnswerEvent, None]:
+        """The answer: replayed, or computed, counted and priced."""
+        if turn.cached is not None:
+            for event in turn.cached.events:
                 yield event
             return
-        work = AgentTurn(
-            model=choice.model,
-            messages=messages,
-            sampling=request.sampling,
-            tools=request.tools,
-            tool_choice=request.tool_choice,
-            tenant=caller.tenant,
-        )
+        meter.begin()
         try:
-            async with aclosing(self._agent.run(work)) as events:
+            async with aclosing(self._agent.run(turn.work)) as events:
                 async for event in events:
-                    yield self._prices.priced(choice.model, event) if isinstance(event, Usage) else event
+                    meter.count(event)
+                    yield self._prices.priced(turn.choice.model, event) if isinstance(event, Usage) else event
+        except ShoalError as error:
+            meter.fail(error)
+            raise
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise
             # The agent's own: let through, it would end the RPC without a word to the caller.
             raise _broke_off() from error
 
-    async def _remember(
-        self, caller: Identity, session_id: str, session: Session, task: Message | None, events: Sequence[AnswerEvent]
-    ) -> None:
+    async def _remember(self, turn: _Turn, events: Sequence[AnswerEvent]) -> None:
         text = "".join(event.text for event in events if isinstance(event, Delta))
         calls = tuple(event for event in events if isinstance(event, ToolCall))
         answer = Message(Role.ASSISTANT, text, tool_calls=calls)
         kept = await self._sessions.append(
-            caller.tenant, session_id, epoch=session.epoch, messages=[task, answer] if task else [answer]
+            turn.caller.tenant,
+            turn.session_id,
+            epoch=turn.session.epoch,
+            messages=[turn.task, answer] if turn.task else [answer],
         )
         if not kept:
             raise ShoalError(

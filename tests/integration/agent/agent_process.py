@@ -1,5 +1,7 @@
 """An agent replica as a process of its own, and a caller that talks to it as Envoy does."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from redis import Redis
 
 from meshkit import status
 from meshkit.channel import open_channel
@@ -92,12 +95,30 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
+@contextmanager
+def hanging(redis_url: str) -> Iterator[None]:
+    """The server takes connections and answers nothing."""
+    with Redis.from_url(redis_url) as client:
+        process_id: int = client.info("server")["process_id"]
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process_id, signal.SIGCONT)
+
+
 def signed(
-    tenant: str, *, authentication: Authentication = Authentication.API_KEY, secret: bytes = SECRET, age: float = 0
+    tenant: str,
+    *,
+    key_id: str = "key_1",
+    authentication: Authentication = Authentication.API_KEY,
+    metered: bool = False,
+    secret: bytes = SECRET,
+    age: float = 0,
 ) -> Metadata:
     """The metadata of a call on behalf of a tenant, signed `age` seconds ago."""
     expires = time.time() + LIFETIME_SECONDS - age
-    identity = Identity(tenant, "premium", "key_1", authentication, expires)
+    identity = Identity(tenant, "premium", key_id, authentication, expires, metered)
     return ((HEADER, IdentitySigner(secret).sign(identity)),)
 
 

@@ -1,14 +1,9 @@
 """Sessions and preferences through a real replica."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from meshkit.errors import Reason
 from meshkit.identity import Authentication
@@ -16,7 +11,7 @@ from meshkit.json_struct import from_struct, to_struct
 from services.agent.session_store import SESSION_TTL_SECONDS
 from shoal.agent.v1 import agent_pb2 as pb
 from tests import backends
-from tests.integration.agent.agent_process import AgentProcess, Caller, agent_process, refusal, signed
+from tests.integration.agent.agent_process import AgentProcess, Caller, agent_process, hanging, refusal, signed
 from tests.simulated_model import Server
 
 
@@ -26,18 +21,6 @@ def in_session(session_id: str, task: str = "hello [[tokens=1]]") -> pb.ExecuteR
 
 def preferences(version: int | None = None, **values: object) -> pb.PutPreferencesRequest:
     return pb.PutPreferencesRequest(user_id="ann", preferences=to_struct(values), expected_version=version)
-
-
-@contextmanager
-def hanging(redis_url: str) -> Iterator[None]:
-    """The server takes connections and answers nothing."""
-    with Redis.from_url(redis_url) as client:
-        process_id: int = client.info("server")["process_id"]
-    os.kill(process_id, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process_id, signal.SIGCONT)
 
 
 def take_away_the_database(folder: Path) -> None:
@@ -107,6 +90,21 @@ async def test_without_a_key_only_sessions_that_the_server_named_can_be_used(age
             caller.put_preferences(preferences(a=1)),
         ):
             assert (await refusal(call)).reason is Reason.API_KEY_REQUIRED
+
+
+async def test_whom_the_limiter_could_not_check_has_neither_sessions_nor_preferences(agent: AgentProcess) -> None:
+    unchecked = signed("acme", authentication=Authentication.UNCHECKED)
+    async with Caller(agent.address, unchecked) as caller:
+        assert (await caller.execute(pb.ExecuteRequest(task="hello [[tokens=1]]"))).output == "hello"
+        for call in (
+            caller.execute(in_session("new")),
+            caller.get_session("s"),
+            caller.delete_session("s"),
+            caller.execute(pb.ExecuteRequest(task="hello", user_id="ann")),
+            caller.get_preferences("ann"),
+            caller.put_preferences(preferences(a=1)),
+        ):
+            assert (await refusal(call)).reason is Reason.LIMITER_UNAVAILABLE
 
 
 async def test_preferences_are_kept_counted_and_shown_to_the_model(acme: Caller, model: Server) -> None:

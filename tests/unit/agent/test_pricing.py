@@ -31,3 +31,8 @@ def test_an_empty_list_is_a_list() -> None:
 def test_what_is_no_price_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match=text):
         PriceList.parse(f"good=1/2,{text}")
+
+
+def test_a_model_is_paid_if_reading_or_writing_costs() -> None:
+    prices = PriceList.parse("read=1/0,written=0/1,given=0/0")
+    assert [prices.is_paid(model) for model in ("read", "written", "given", "other")] == [True, True, False, False]

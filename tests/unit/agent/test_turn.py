@@ -134,10 +134,10 @@ async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list
 
 async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_nothing_behind() -> None:
     world = world_of(Delta("Hel"), ShoalError(Reason.MODEL_TIMEOUT, "silent"))
-    _, answer = await world.runner.begin(msgspec.structs.replace(TASK, session_id="s"), ACME)
-    assert await anext(answer) == Delta("Hel")
-    with pytest.raises(ShoalError, match="silent"):
-        await anext(answer)
+    async with world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME) as (_, answer):
+        assert await anext(answer) == Delta("Hel")
+        with pytest.raises(ShoalError, match="silent"):
+            await anext(answer)
     assert world.agent.ended == 1
     assert world.cache.kept == {}
     assert (await world.sessions.load("acme", "s")).messages == ()
@@ -145,9 +145,9 @@ async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_noth
 
 async def test_closing_a_turn_closes_its_agent_and_leaves_nothing_behind() -> None:
     world = World()
-    _, answer = await world.runner.begin(msgspec.structs.replace(TASK, session_id="s"), ACME)
-    assert await anext(answer) == Delta("Hel")
-    await answer.aclose()
+    async with world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME) as (_, answer):
+        assert await anext(answer) == Delta("Hel")
+        await answer.aclose()
     assert world.agent.ended == 1
     assert world.cache.kept == {}
     assert (await world.sessions.load("acme", "s")).messages == ()
@@ -171,9 +171,9 @@ async def test_cancelling_a_turn_ends_an_agent_that_waits() -> None:
 
 async def test_who_has_seen_the_end_finds_the_answer_stored() -> None:
     world = World()
-    _, answer = await world.runner.begin(TASK, ACME)
-    async for event in answer:
-        assert bool(world.cache.kept) == (event == STOP)
+    async with world.runner.run(TASK, ACME) as (_, answer):
+        async for event in answer:
+            assert bool(world.cache.kept) == (event == STOP)
 
 
 async def test_an_unknown_model_is_refused_before_anything_else() -> None:

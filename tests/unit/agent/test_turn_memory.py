@@ -50,9 +50,9 @@ class HangingSessionStore(MemorySessionStore):
 
 async def test_a_session_remembers_task_and_answer_before_the_end_is_seen() -> None:
     world = World()
-    _, answer = await world.runner.begin(IN_SESSION, ACME)
-    async for event in answer:
-        assert await messages_of(world) == ((SAID, HEARD) if event == STOP else ())
+    async with world.runner.run(IN_SESSION, ACME) as (_, answer):
+        async for event in answer:
+            assert await messages_of(world) == ((SAID, HEARD) if event == STOP else ())
 
 
 async def test_the_next_turn_is_shown_the_ones_before() -> None:
@@ -106,10 +106,10 @@ async def test_facts_and_cut_off_answers_and_wishes_for_tools_are_remembered() -
 
 async def test_a_session_that_is_deleted_during_the_turn_stays_deleted() -> None:
     world = World(agent=ScriptedAgent(Delta("Hello"), lambda: world.sessions.delete("acme", "s"), STOP))
-    _, answer = await world.runner.begin(IN_SESSION, ACME)
-    assert await anext(answer) == Delta("Hello")
-    with pytest.raises(ShoalError) as refused:
-        await anext(answer)
+    async with world.runner.run(IN_SESSION, ACME) as (_, answer):
+        assert await anext(answer) == Delta("Hello")
+        with pytest.raises(ShoalError) as refused:
+            await anext(answer)
     assert refused.value.reason is Reason.SESSION_DELETED
     assert await messages_of(world) == ()
 

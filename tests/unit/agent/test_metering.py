@@ -1,0 +1,93 @@
+"""How many tokens a turn may use, and how many it has used."""
+
+import msgspec
+import pytest
+
+from meshkit.errors import Reason, ShoalError
+from services.agent.conversation import (
+    AnswerEvent,
+    Completed,
+    Delta,
+    FinishReason,
+    Message,
+    Role,
+    Sampling,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from services.agent.metering import MOST_TOKENS, Meter, most_tokens, prompt_tokens
+from services.agent.ports import AgentTurn
+
+TURN = AgentTurn(
+    model="small",
+    messages=(Message(Role.SYSTEM, "x" * 5), Message(Role.USER, "y" * 4)),
+    sampling=Sampling(),
+    tools=(),
+    tool_choice="",
+    tenant="acme",
+)
+
+
+def metered(*events: AnswerEvent) -> Meter:
+    """A turn that has begun, and these events of its answer."""
+    meter = Meter(TURN)
+    meter.begin()
+    for event in events:
+        meter.count(event)
+    return meter
+
+
+def test_four_characters_are_a_token_and_the_sum_is_rounded_up() -> None:
+    assert prompt_tokens(TURN) == 3
+
+
+def test_tools_and_wishes_for_them_are_part_of_the_prompt() -> None:
+    wish = Message(Role.ASSISTANT, "", tool_calls=(ToolCall("call_1", "add", '{"a":1}'),))
+    tool = Tool("add", "Adds.", {"type": "object"})
+    shown = msgspec.structs.replace(TURN, messages=(wish,), tools=(tool,))
+    assert prompt_tokens(shown) == (3 + 7 + 3 + 5 + 17 + 3) // 4
+
+
+@pytest.mark.parametrize(("max_tokens", "most"), [(None, 1003), (1, 4), (20, 23), (2**32 - 1, MOST_TOKENS)])
+def test_a_turn_may_use_its_prompt_and_the_longest_answer(max_tokens: int | None, most: int) -> None:
+    turn = msgspec.structs.replace(TURN, sampling=Sampling(max_tokens=max_tokens))
+    assert most_tokens(turn, answer_tokens=1000) == most
+
+
+def test_a_turn_that_did_not_begin_has_used_nothing() -> None:
+    assert Meter(TURN).used() == 0
+
+
+def test_until_the_model_tells_the_prompt_and_what_was_said_count() -> None:
+    assert metered().used() == 3
+    assert metered(Delta("Hello")).used() == 3 + 2
+    assert metered(Delta("Hel"), ToolCall("call_1", "add", "{}")).used() == 3 + 2
+
+
+def test_what_the_model_tells_takes_the_place_of_the_estimate() -> None:
+    assert metered(Delta("Hello"), Usage(7, 11), Completed(FinishReason.STOP)).used() == 18
+
+
+def test_a_model_that_tells_of_no_tokens_at_all_is_not_free() -> None:
+    assert metered(Delta("Hello"), Usage(0, 0)).used() == 5
+
+
+def test_a_model_that_tells_of_too_many_is_not_believed() -> None:
+    assert metered(Usage(2**63, 2**63)).used() == MOST_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "used"),
+    [
+        (Reason.MODEL_UNAVAILABLE, "", 0),
+        (Reason.MODEL_REFUSED, "", 0),
+        (Reason.MODEL_TIMEOUT, "", 3),
+        (Reason.MODEL_UNAVAILABLE, "Hello", 5),
+        (Reason.MODEL_TIMEOUT, "Hello", 5),
+    ],
+)
+def test_a_model_that_was_not_reached_or_refused_has_used_nothing(reason: Reason, said: str, used: int) -> None:
+    meter = metered(*([Delta(said)] if said else []))
+    meter.fail(ShoalError(reason, "No."))
+    assert meter.used() == used
