@@ -26,7 +26,7 @@ class KeysError(Exception):
 
 
 class KeysClient:
-    """Creates, lists and revokes keys. Every method raises KeysError."""
+    """Creates, lists, re-tiers and revokes keys. Every method raises KeysError."""
 
     def __init__(self, channel: grpc.aio.Channel, *, address: str, signed: str) -> None:
         self._stub = ratelimit_pb2_grpc.RateLimitServiceStub(channel)
@@ -40,6 +40,10 @@ class KeysClient:
     async def list_keys(self, *, tenant: str, include_revoked: bool) -> list[ratelimit_pb2.ApiKey]:
         request = ratelimit_pb2.ListApiKeysRequest(tenant=tenant, include_revoked=include_revoked)
         return list((await self._call(self._stub.ListApiKeys, request)).api_keys)
+
+    async def update(self, key_id: str, *, tier: str) -> ratelimit_pb2.ApiKey:
+        request = ratelimit_pb2.UpdateApiKeyRequest(id=key_id, tier=tier)
+        return (await self._call(self._stub.UpdateApiKey, request)).api_key
 
     async def revoke(self, key_id: str) -> ratelimit_pb2.ApiKey:
         request = ratelimit_pb2.RevokeApiKeyRequest(id=key_id)

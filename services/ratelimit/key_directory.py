@@ -1,74 +1,189 @@
-"""Look-ups of API keys, remembered for a few seconds."""
+"""The API keys that a limiter has in memory, and when it asks the store about them."""
 
 import asyncio
-from collections.abc import Callable
+import heapq
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
+from meshkit.errors import Reason, ShoalError
 from services.ratelimit.keys import ApiKey, KeyStore
+from services.ratelimit.patience import in_time
 
 STALE_SECONDS = 5.0
-"""How long an answer counts. So long may a key that was revoked through another process still work."""
+"""How long an answer counts. So long may a key that was changed through another limiter still be what it was."""
+REFRESH_SECONDS = 2.0
+"""How often known keys are asked about in the background: soon enough that a key in use is never stale."""
+OUTAGE_SECONDS = 60.0
+"""How long after its last answer a known key goes on while the store fails."""
 REMEMBERED = 10_000
 """How many answers are kept of each kind, known and unknown, so that guessed keys do not push out good ones."""
+ASKED_TOGETHER = 500
+"""How many keys one question of the background is about."""
+PATIENCE_SECONDS = 0.1
+"""How long a request with a known key waits for the store, apart from the lateness of our own event loop."""
+AT_MOST_SECONDS = 0.15
+"""How long it waits in all: less than the 0.2 s that Envoy waits for us."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    key: ApiKey | None
+@dataclass(slots=True)
+class _Known:
+    key: ApiKey
     asked_at: float
+    used_at: float
+
+    def is_in_use(self) -> bool:
+        """Whether it was used since it was last asked about."""
+        return self.used_at > self.asked_at
 
 
 class KeyDirectory:
-    """Asks the store at most once at a time for each hash. `count` is told how each look-up came out."""
+    """Remembers good keys, of which those that were not used for longest make room, and for a short time bad ones.
+
+    Times are in seconds on one clock that never steps back. `count` is told how each look-up came out.
+    """
 
     def __init__(self, store: KeyStore, *, count: Callable[[str], None], remembered: int = REMEMBERED) -> None:
         self._store = store
         self._count = count
         self._remembered = remembered
-        self._known: dict[str, _Answer] = {}
-        self._unknown: dict[str, _Answer] = {}
+        # In the order of use, and of asking.
+        self._known: dict[str, _Known] = {}
+        self._unknown: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._store_fails = False
+
+    def is_new(self, key_hash: str, now: float) -> bool:
+        """Whether `find` would ask the store about a key of which nothing is known and that nobody is asking about."""
+        return key_hash not in self._known and key_hash not in self._running and not self._is_unknown(key_hash, now)
 
     async def find(self, key_hash: str, now: float) -> ApiKey | None:
-        """The good key with that hash. `now` is in seconds on a clock that never steps back.
+        """The good key with that hash.
 
-        Raises ShoalError DATABASE_UNAVAILABLE if the store cannot say; that is not remembered.
+        Raises ShoalError DATABASE_UNAVAILABLE if the store cannot say and memory does not reach; that is not
+        remembered.
         """
-        answer = self._known.get(key_hash) or self._unknown.get(key_hash)
-        if answer is not None and now - answer.asked_at < STALE_SECONDS:
+        known = self._known.get(key_hash)
+        if known is not None:
+            return await self._find_known(key_hash, known, now)
+        if self._is_unknown(key_hash, now):
             self._count("remembered")
-            return answer.key
-        running = self._running.get(key_hash)
-        if running is None:
-            running = self._running[key_hash] = asyncio.create_task(self._ask(key_hash, now))
-        # Callers share the question, so one that leaves must not take it away from the others.
-        return await asyncio.shield(running)
+            return None
+        return await self._answer_to(self._question(key_hash, now))
 
     def forget(self, key_hash: str) -> None:
         """The next look-up asks the store, and what was asked before is not remembered when it is answered."""
-        self._known.pop(key_hash, None)
         self._unknown.pop(key_hash, None)
         self._running.pop(key_hash, None)
+        known = self._known.get(key_hash)
+        if known is not None:
+            # It stays one that is known, whose look-ups nobody has to pay for.
+            self._known[key_hash] = _Known(known.key, asked_at=-math.inf, used_at=known.used_at)
+
+    async def load(self, now: float) -> None:
+        """Learns the youngest keys, so that a limiter that has just started knows them. If the store cannot say, they
+        are found one by one."""
+        try:
+            youngest = await self._store.recent(self._remembered)
+        except ShoalError:
+            return
+        for key in reversed(youngest):
+            self._remember(key.hash, key, now)
+
+    async def run(self, clock: Callable[[], float]) -> NoReturn:
+        """Keeps what is known fresh for as long as it is used."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refresh(clock())
+
+    async def refresh(self, now: float) -> None:
+        """Asks again about the keys that were used since they were last asked about, and about some of the others,
+        those first that were not asked about for longest."""
+        in_use = [key_hash for key_hash, known in self._known.items() if known.is_in_use()]
+        idle = [(known.asked_at, key_hash) for key_hash, known in self._known.items() if not known.is_in_use()]
+        due = in_use + [key_hash for _, key_hash in heapq.nsmallest(ASKED_TOGETHER, idle)]
+        try:
+            for start in range(0, len(due), ASKED_TOGETHER):
+                await self._ask_again(due[start : start + ASKED_TOGETHER], now)
+        except ShoalError:
+            self._store_fails = True
+
+    async def _ask_again(self, hashes: Sequence[str], now: float) -> None:
+        before = {key_hash: known for key_hash in hashes if (known := self._known.get(key_hash))}
+        good = await self._store.find_many(list(before))
+        self._store_fails = False
+        for key_hash, known in before.items():
+            # Not if it was forgotten or answered otherwise meanwhile.
+            if self._known.get(key_hash) is known:
+                self._remember(key_hash, good.get(key_hash), now)
+
+    async def _find_known(self, key_hash: str, known: _Known, now: float) -> ApiKey | None:
+        age = now - known.asked_at
+        known.used_at = now
+        self._known[key_hash] = self._known.pop(key_hash)
+        if age < STALE_SECONDS:
+            self._count("remembered")
+            return known.key
+        if self._store_fails and age < OUTAGE_SECONDS:
+            # `refresh` finds out when it works again; no request waits for that.
+            self._count("outlasted")
+            return known.key
+        answer = self._answer_to(self._question(key_hash, now))
+        try:
+            return await in_time(answer, seconds=PATIENCE_SECONDS, at_most=AT_MOST_SECONDS)
+        except (ShoalError, TimeoutError) as error:
+            self._store_fails = True
+            if age < OUTAGE_SECONDS:
+                self._count("outlasted")
+                return known.key
+            raise ShoalError(
+                Reason.DATABASE_UNAVAILABLE, "The database of API keys does not answer now; try again."
+            ) from error
+
+    def _question(self, key_hash: str, now: float) -> asyncio.Task[ApiKey | None]:
+        """Callers who ask about the same key share one question."""
+        running = self._running.get(key_hash)
+        if running is None:
+            running = self._running[key_hash] = asyncio.create_task(self._ask(key_hash, now))
+        return running
+
+    async def _answer_to(self, question: asyncio.Task[ApiKey | None]) -> ApiKey | None:
+        """A caller that leaves must not take the question away from the others."""
+        return await asyncio.shield(question)
 
     async def _ask(self, key_hash: str, now: float) -> ApiKey | None:
         outcome = "failed"
         try:
             key = await self._store.find(key_hash)
             outcome = "known" if key else "unknown"
+            self._store_fails = False
         finally:
             self._count(outcome)
             is_wanted = self._running.get(key_hash) is asyncio.current_task()
             if is_wanted:
                 del self._running[key_hash]
         if is_wanted:
-            self._remember(key_hash, _Answer(key, now))
+            self._remember(key_hash, key, now)
         return key
 
-    def _remember(self, key_hash: str, answer: _Answer) -> None:
-        """The oldest answer makes room; the order in a dict is that of asking."""
-        self._known.pop(key_hash, None)
+    def _is_unknown(self, key_hash: str, now: float) -> bool:
+        asked_at = self._unknown.get(key_hash)
+        return asked_at is not None and now - asked_at < STALE_SECONDS
+
+    def _remember(self, key_hash: str, key: ApiKey | None, asked_at: float) -> None:
         self._unknown.pop(key_hash, None)
-        answers = self._known if answer.key else self._unknown
+        if key is None:
+            self._known.pop(key_hash, None)
+            self._make_room(self._unknown)
+            self._unknown[key_hash] = asked_at
+            return
+        known = self._known.get(key_hash)
+        if known is None:
+            self._make_room(self._known)
+        # A known key keeps its place in the order of use.
+        self._known[key_hash] = _Known(key, asked_at, used_at=known.used_at if known else asked_at)
+
+    def _make_room(self, answers: dict[str, _Known] | dict[str, float]) -> None:
         if len(answers) >= self._remembered:
             del answers[next(iter(answers))]
-        answers[key_hash] = answer

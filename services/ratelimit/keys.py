@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -38,8 +39,20 @@ class KeyStore(Protocol):
         """The key with that hash, unless it is unknown or revoked."""
         ...
 
+    async def find_many(self, hashes: Collection[str]) -> dict[str, ApiKey]:
+        """Those of up to 1,000 hashes whose keys are good, with their keys."""
+        ...
+
+    async def recent(self, count: int) -> list[ApiKey]:
+        """The youngest good keys, at most `count`; youngest first."""
+        ...
+
     async def list_keys(self, *, tenant: str, include_revoked: bool) -> list[ApiKey]:
         """The keys of a tenant, or of all if that is empty; oldest first."""
+        ...
+
+    async def update(self, key_id: str, tier: str) -> ApiKey | None:
+        """Moves a good key to another tier and returns it, or None if there is none."""
         ...
 
     async def revoke(self, key_id: str, now: float) -> ApiKey | None:
@@ -59,6 +72,12 @@ class InMemoryKeyStore:
     async def find(self, key_hash: str) -> ApiKey | None:
         return next((key for key in self._keys.values() if key.hash == key_hash and key.revoked is None), None)
 
+    async def find_many(self, hashes: Collection[str]) -> dict[str, ApiKey]:
+        return {key.hash: key for key in self._keys.values() if key.hash in hashes and key.revoked is None}
+
+    async def recent(self, count: int) -> list[ApiKey]:
+        return (await self.list_keys(tenant="", include_revoked=False))[::-1][:count]
+
     async def list_keys(self, *, tenant: str, include_revoked: bool) -> list[ApiKey]:
         chosen = [
             key
@@ -66,6 +85,13 @@ class InMemoryKeyStore:
             if tenant in ("", key.tenant) and (include_revoked or key.revoked is None)
         ]
         return sorted(chosen, key=lambda key: (key.created, key.id))
+
+    async def update(self, key_id: str, tier: str) -> ApiKey | None:
+        key = self._keys.get(key_id)
+        if key is None or key.revoked is not None:
+            return None
+        self._keys[key_id] = replace(key, tier=tier)
+        return self._keys[key_id]
 
     async def revoke(self, key_id: str, now: float) -> ApiKey | None:
         key = self._keys.get(key_id)

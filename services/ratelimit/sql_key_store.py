@@ -1,7 +1,7 @@
 """API keys in SQL. The tables are made by the migrations beside this file."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from sqlalchemy import Column, Double, ForeignKey, MetaData, Row, String, Table, insert, select, text, update
@@ -58,6 +58,16 @@ class SqlKeyStore:
             row = (await connection.execute(query)).one_or_none()
         return _key(row) if row else None
 
+    async def find_many(self, hashes: Collection[str]) -> dict[str, ApiKey]:
+        query = select(api_keys).where(api_keys.c.hash.in_(hashes), api_keys.c.revoked.is_(None))
+        async with self._transaction() as connection:
+            return {row.hash: _key(row) for row in await connection.execute(query)}
+
+    async def recent(self, count: int) -> list[ApiKey]:
+        youngest_first = select(api_keys).order_by(api_keys.c.created.desc(), api_keys.c.id.desc()).limit(count)
+        async with self._transaction() as connection:
+            return [_key(row) for row in await connection.execute(youngest_first.where(api_keys.c.revoked.is_(None)))]
+
     async def list_keys(self, *, tenant: str, include_revoked: bool) -> list[ApiKey]:
         query = select(api_keys).order_by(api_keys.c.created, api_keys.c.id)
         if tenant:
@@ -66,6 +76,13 @@ class SqlKeyStore:
             query = query.where(api_keys.c.revoked.is_(None))
         async with self._transaction() as connection:
             return [_key(row) for row in await connection.execute(query)]
+
+    async def update(self, key_id: str, tier: str) -> ApiKey | None:
+        good = (api_keys.c.id == key_id, api_keys.c.revoked.is_(None))
+        async with self._transaction() as connection:
+            await connection.execute(update(api_keys).where(*good).values(tier=tier))
+            row = (await connection.execute(select(api_keys).where(*good))).one_or_none()
+        return _key(row) if row else None
 
     async def revoke(self, key_id: str, now: float) -> ApiKey | None:
         unless_done = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None))

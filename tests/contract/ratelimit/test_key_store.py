@@ -91,6 +91,45 @@ async def test_revoking_what_is_not_there_finds_nothing(store: KeyStore) -> None
     assert await store.find(key(1).hash) == key(1)
 
 
+async def test_many_keys_are_found_at_once_without_those_that_are_no_good(store: KeyStore) -> None:
+    for number in range(1, 5):
+        await store.add(key(number))
+    await store.revoke(key(3).id, now=100.0)
+    asked = [key(number).hash for number in (1, 3, 4, 5)]
+    assert await store.find_many(asked) == {key(1).hash: key(1), key(4).hash: key(4)}
+    assert await store.find_many([]) == {}
+
+
+async def test_a_thousand_hashes_are_few_enough_for_one_question(store: KeyStore) -> None:
+    await store.add(key(7))
+    assert await store.find_many([key(number).hash for number in range(1000)]) == {key(7).hash: key(7)}
+
+
+async def test_an_updated_key_has_its_new_tier_and_is_else_as_it_was(store: KeyStore) -> None:
+    for number in (1, 2):
+        await store.add(key(number))
+    updated = replace(key(1), tier="premium")
+    assert await store.update(key(1).id, "premium") == updated
+    assert await store.find(key(1).hash) == updated
+    assert await store.find(key(2).hash) == key(2)
+
+
+async def test_what_is_not_there_or_revoked_cannot_be_updated(store: KeyStore) -> None:
+    await store.add(key(1))
+    revoked = await store.revoke(key(1).id, now=100.0)
+    assert await store.update(key(1).id, "premium") is None
+    assert await store.update("key_0000000000000000", "premium") is None
+    assert await store.list_keys(tenant="", include_revoked=True) == [revoked]
+
+
+async def test_the_youngest_good_keys_come_first(store: KeyStore) -> None:
+    for number, created in {1: 100.0, 2: 400.0, 3: 200.0, 4: 300.0}.items():
+        await store.add(key(number, created=created))
+    await store.revoke(key(4).id, now=500.0)
+    assert await store.recent(2) == [key(2, created=400.0), key(3, created=200.0)]
+    assert len(await store.recent(10)) == 3
+
+
 async def test_lists_are_by_tenant_and_oldest_first(store: KeyStore) -> None:
     young, old = key(1, created=300.0), key(2, created=100.0)
     foreign = key(3, tenant="other", created=200.0)

@@ -1,39 +1,17 @@
-"""Remembered look-ups."""
+"""Which keys a limiter remembers, and when a request asks about them."""
 
 import asyncio
-from collections import Counter
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from meshkit.errors import Reason, ShoalError
-from services.ratelimit import keys
+from meshkit.errors import ShoalError
 from services.ratelimit.key_directory import STALE_SECONDS, KeyDirectory
-from services.ratelimit.keys import ApiKey, InMemoryKeyStore
+from services.ratelimit.keys import InMemoryKeyStore
 from services.ratelimit.metrics import LimiterMetrics
+from tests.unit.ratelimit.gated_key_store import GatedKeyStore, key
 
-KEY = keys.describe(keys.new_secret(b"k" * 32), tenant="acme", tier="free", name="", now=0)
-
-
-class GatedKeyStore(InMemoryKeyStore):
-    """Keys in memory that count questions, answer only while the gate is open, and can be out of order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: Counter[str] = Counter()
-        self.was_asked = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.broken = False
-
-    async def find(self, key_hash: str) -> ApiKey | None:
-        self.asked[key_hash] += 1
-        self.was_asked.set()
-        found = await super().find(key_hash)
-        await self.gate.wait()
-        if self.broken:
-            raise ShoalError(Reason.DATABASE_UNAVAILABLE, "gone")
-        return found
+KEY = key(1)
 
 
 @pytest.fixture
@@ -115,3 +93,77 @@ async def test_guessed_keys_do_not_push_out_good_ones_nor_fill_the_memory(store:
         assert store.asked[recent] == 1
     await directory.find(guesses[0], now=0.0)
     assert store.asked[guesses[0]] == 2
+
+
+async def test_the_key_that_was_not_used_for_longest_makes_room(store: GatedKeyStore) -> None:
+    directory = directory_over(store, remembered=3)
+    for number in (2, 3, 4):
+        await store.add(key(number))
+    for number in (1, 2, 3, 1, 4):
+        await directory.find(key(number).hash, now=0.0)
+    assert [directory.is_new(key(number).hash, now=0.0) for number in (1, 2, 3, 4)] == [False, True, False, False]
+
+
+async def test_a_refresh_does_not_count_as_use(store: GatedKeyStore) -> None:
+    directory = directory_over(store, remembered=2)
+    for number in (2, 3):
+        await store.add(key(number))
+    # The order in which a refresh asks about them.
+    first, second = sorted((key(1), key(2)), key=lambda each: each.hash)
+    for each in (first, second, first):
+        await directory.find(each.hash, now=0.0)
+    await directory.refresh(now=1.0)
+    await directory.find(key(3).hash, now=1.0)
+    assert directory.is_new(second.hash, now=1.0)
+    assert not directory.is_new(first.hash, now=1.0)
+
+
+async def test_the_youngest_keys_are_known_from_the_start(store: GatedKeyStore) -> None:
+    for number in (2, 3):
+        await store.add(key(number))
+    directory = directory_over(store, remembered=2)
+    await directory.load(now=0.0)
+    assert [directory.is_new(key(number).hash, now=0.0) for number in (1, 2, 3)] == [True, False, False]
+    assert await directory.find(key(3).hash, now=0.0) == key(3)
+    assert not store.asked
+
+
+async def test_of_the_keys_known_from_the_start_the_oldest_make_room_first(store: GatedKeyStore) -> None:
+    for number in (2, 3, 4):
+        await store.add(key(number))
+    directory = directory_over(store, remembered=3)
+    await directory.load(now=0.0)
+    await directory.find(KEY.hash, now=0.0)
+    assert [directory.is_new(key(number).hash, now=0.0) for number in (1, 2, 3, 4)] == [False, True, False, False]
+
+
+async def test_a_start_without_the_store_knows_nothing_and_goes_on(store: GatedKeyStore) -> None:
+    store.broken = True
+    directory = directory_over(store)
+    await directory.load(now=0.0)
+    store.broken = False
+    assert await directory.find(KEY.hash, now=0.0) == KEY
+
+
+async def test_a_key_is_new_until_somebody_asks_about_it(store: GatedKeyStore) -> None:
+    directory = directory_over(store)
+    guess = "0" * 64
+    for key_hash in (KEY.hash, guess):
+        assert directory.is_new(key_hash, now=0.0)
+        store.gate.clear()
+        on_its_way = asyncio.create_task(directory.find(key_hash, now=0.0))
+        store.was_asked.clear()
+        await store.was_asked.wait()
+        assert not directory.is_new(key_hash, now=0.0)
+        store.gate.set()
+        await on_its_way
+    assert not directory.is_new(KEY.hash, now=100.0)
+    assert not directory.is_new(guess, now=4.9)
+    assert directory.is_new(guess, now=5.0)
+
+
+async def test_a_forgotten_key_is_not_new(store: GatedKeyStore) -> None:
+    directory = directory_over(store)
+    await directory.find(KEY.hash, now=0.0)
+    directory.forget(KEY.hash)
+    assert not directory.is_new(KEY.hash, now=0.0)

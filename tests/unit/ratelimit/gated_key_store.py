@@ -1,0 +1,49 @@
+"""A key store whose answers a test holds back."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+from typing import TypeVar
+
+from meshkit.errors import Reason, ShoalError
+from services.ratelimit import keys
+from services.ratelimit.keys import ApiKey, InMemoryKeyStore
+
+Answer = TypeVar("Answer")
+
+
+def key(number: int) -> ApiKey:
+    secret = keys.new_secret(number.to_bytes(32, "big"))
+    return keys.describe(secret, tenant="acme", tier="free", name="", now=number)
+
+
+class GatedKeyStore(InMemoryKeyStore):
+    """Keys in memory that count questions, answer only while the gate is open, and can be out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+        self.questions: list[frozenset[str]] = []
+        self.was_asked = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.broken = False
+
+    async def find(self, key_hash: str) -> ApiKey | None:
+        self.asked[key_hash] += 1
+        self.was_asked.set()
+        return await self._let_out(await super().find(key_hash))
+
+    async def find_many(self, hashes: Collection[str]) -> dict[str, ApiKey]:
+        self.questions.append(frozenset(hashes))
+        self.was_asked.set()
+        return await self._let_out(await super().find_many(hashes))
+
+    async def recent(self, count: int) -> list[ApiKey]:
+        return await self._let_out(await super().recent(count))
+
+    async def _let_out(self, answer: Answer) -> Answer:
+        await self.gate.wait()
+        if self.broken:
+            raise ShoalError(Reason.DATABASE_UNAVAILABLE, "gone")
+        return answer
