@@ -30,6 +30,7 @@ SECRET = b"the mesh secret of these tests, 32 bytes or more"
 TIMEOUT_SECONDS = 20.0
 # So slow that no token comes back while a test runs.
 TIERS = "anonymous=0.001/3,free=0.001/10,premium=100/200"
+LOOK_UPS = "0.001/3"
 
 _PROGRAM = """
 import asyncio, os
@@ -75,6 +76,7 @@ def environ(folder: Path, *, redis_url: str) -> dict[str, str]:
         "SHOAL_HOME": str(folder),
         "SHOAL_LIMITS_REDIS_URL": redis_url,
         "SHOAL_TIERS": TIERS,
+        "SHOAL_LOOK_UPS": LOOK_UPS,
         "SHOAL_LOG_FORMAT": "json",
         "SHOAL_DRAIN_NOTICE_SECONDS": "0",
         "SHOAL_DRAIN_SECONDS": "1",
@@ -142,6 +144,13 @@ async def create_key(limiter: RatelimitProcess, *, tenant: str = "acme", tier: s
         return await stub.CreateApiKey(request, metadata=operator, timeout=TIMEOUT_SECONDS)
 
 
+async def update_key(limiter: RatelimitProcess, key_id: str, tier: str) -> pb.ApiKey:
+    async with mesh_caller(limiter.address) as stub:
+        operator = signed(caller(authentication=OPERATOR))
+        request = pb.UpdateApiKeyRequest(id=key_id, tier=tier)
+        return (await stub.UpdateApiKey(request, metadata=operator, timeout=TIMEOUT_SECONDS)).api_key
+
+
 async def revoke_key(limiter: RatelimitProcess, key_id: str) -> None:
     async with mesh_caller(limiter.address) as stub:
         operator = signed(caller(authentication=OPERATOR))
@@ -151,7 +160,7 @@ async def revoke_key(limiter: RatelimitProcess, key_id: str) -> None:
 
 def descriptor(**entries: str) -> RateLimitDescriptor:
     return RateLimitDescriptor(
-        entries=[RateLimitDescriptor.Entry(key=key, value=value) for key, value in entries.items()]
+        entries=[RateLimitDescriptor.Entry(key=key, value=value.encode()) for key, value in entries.items()]
     )
 
 

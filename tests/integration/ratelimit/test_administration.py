@@ -1,4 +1,4 @@
-"""Keys made, listed and revoked by the operator, and by nobody else."""
+"""Keys made, listed, updated and revoked by the operator, and by nobody else."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +20,7 @@ from tests.integration.ratelimit.ratelimit_process import (
     mesh_caller,
     revoke_key,
     signed,
+    update_key,
 )
 
 Call = Callable[[Any, tuple[tuple[str, str], ...]], Awaitable[object]]
@@ -30,6 +31,9 @@ RPCS: dict[str, Call] = {
     ),
     "ListApiKeys": lambda stub, metadata: stub.ListApiKeys(
         pb.ListApiKeysRequest(), metadata=metadata, timeout=TIMEOUT_SECONDS
+    ),
+    "UpdateApiKey": lambda stub, metadata: stub.UpdateApiKey(
+        pb.UpdateApiKeyRequest(id="key_1", tier="free"), metadata=metadata, timeout=TIMEOUT_SECONDS
     ),
     "RevokeApiKey": lambda stub, metadata: stub.RevokeApiKey(
         pb.RevokeApiKeyRequest(id="key_1"), metadata=metadata, timeout=TIMEOUT_SECONDS
@@ -83,6 +87,39 @@ async def test_revoking_what_is_not_there_is_an_error(limiter: RatelimitProcess)
         assert (error.reason, error.field) == (reason, "id")
 
 
+async def test_an_updated_key_is_listed_with_its_new_tier(limiter: RatelimitProcess) -> None:
+    created = await create_key(limiter, tenant="updater", tier="free")
+    updated = await update_key(limiter, created.api_key.id, "premium")
+    assert (updated.id, updated.tier, updated.created) == (created.api_key.id, "premium", created.api_key.created)
+    assert await list_keys(limiter, tenant="updater") == [updated]
+
+
+@pytest.mark.parametrize(
+    ("key_id", "tier", "reason", "field"),
+    [
+        ("", "free", Reason.FIELD_REQUIRED, "id"),
+        ("key_0000000000000000", "free", Reason.API_KEY_NOT_FOUND, "id"),
+        ("key_0000000000000000", "", Reason.FIELD_REQUIRED, "tier"),
+        ("key_0000000000000000", "gold", Reason.FIELD_INVALID, "tier"),
+    ],
+)
+async def test_an_update_that_cannot_be_made_is_an_error(
+    limiter: RatelimitProcess, key_id: str, tier: str, reason: Reason, field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await update_key(limiter, key_id, tier)
+    error = status.from_rpc_error(failed.value)
+    assert (error.reason, error.field) == (reason, field)
+
+
+async def test_a_revoked_key_cannot_be_updated(limiter: RatelimitProcess) -> None:
+    created = await create_key(limiter)
+    await revoke_key(limiter, created.api_key.id)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await update_key(limiter, created.api_key.id, "premium")
+    assert status.from_rpc_error(failed.value).reason is Reason.API_KEY_NOT_FOUND
+
+
 @pytest.mark.parametrize(
     ("tenant", "tier", "name", "field"),
     [
@@ -113,6 +150,7 @@ async def test_the_tiers_that_there_are_are_named(limiter: RatelimitProcess) -> 
 REFUSALS = {
     Authentication.API_KEY: Reason.PERMISSION_DENIED,
     Authentication.ANONYMOUS: Reason.PERMISSION_DENIED,
+    Authentication.UNCHECKED: Reason.PERMISSION_DENIED,
     Authentication.UNKNOWN_KEY: Reason.API_KEY_INVALID,
     Authentication.SEVERAL_KEYS: Reason.API_KEY_AMBIGUOUS,
     Authentication.MISSING_KEY: Reason.API_KEY_REQUIRED,
