@@ -133,7 +133,7 @@ def settings() -> None:
 
 @main.group()
 def keys() -> None:
-    """Create, list and revoke API keys.
+    """Create, list, update and revoke API keys.
 
     These talk to the running mesh, as its operator: they sign their calls with the mesh's secret.
 
@@ -177,6 +177,24 @@ def list_keys(tenant: str, include_revoked: bool, as_json: bool) -> None:
 
         found = await client.list_keys(tenant=tenant, include_revoked=include_revoked)
         click.echo(key_list.as_json(found) if as_json else key_list.as_table(found))
+
+    _with_keys(command)
+
+
+@keys.command("update")
+@click.argument("key_id", metavar="ID")
+@click.option("--tier", required=True, help="Its limits from now on: free, basic, premium, or another of SHOAL_TIERS.")
+def update_key(key_id: str, tier: str) -> None:
+    """Move an API key to another tier. Within 5 seconds that holds everywhere. ID is from `shoal keys list`.
+
+    \b
+    Example:
+      shoal keys update key_0123456789abcdef --tier premium
+    """
+
+    async def command(client: "KeysClient") -> None:
+        updated = await client.update(key_id, tier=tier)
+        click.echo(f"Key {updated.id} of {updated.tenant} has the tier {updated.tier}.", err=True)
 
     _with_keys(command)
 

@@ -1,5 +1,6 @@
 """Which processes make up the mesh, in which order they start and stop, and what each of them is told."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -109,8 +110,7 @@ class _Planner:
         table, backing = self._topology, self._backing()
         stores = [name for name in backing if name != "model"]
         yield from backing.values()
-        rls_port = {"envoy_port": table.ratelimit_rls.ports[0]}
-        yield from self._replicas(table.ratelimit, needs=[*stores, "migrate"], more_ports=rls_port)
+        yield from self._limiters(needs=[*stores, "migrate"])
         yield from self._replicas(table.cache, needs=stores)
         yield from self._replicas(table.agent, needs=[*backing, "migrate"])
         yield from self._replicas(table.gateway, needs=_names(table.agent))
@@ -154,11 +154,18 @@ class _Planner:
             stage=StopStage.BACKING,
         )
 
-    def _replicas(
-        self, pool: Pool, *, needs: Sequence[str], more_ports: Mapping[str, int] | None = None
-    ) -> Iterator[Process]:
+    def _limiters(self, *, needs: Sequence[str]) -> Iterator[Process]:
+        """Replicas with a second port, for Envoy, that know how many they are."""
+        table = self._topology
+        count = {"SHOAL_LIMITERS": str(len(table.ratelimit.ports))}
+        replicas = self._replicas(table.ratelimit, needs=needs)
+        for replica, rls_port in zip(replicas, table.ratelimit_rls.ports, strict=True):
+            told = {**replica.environment, **count, **_variables({"envoy_port": rls_port})}
+            yield dataclasses.replace(replica, environment=told, ports={**replica.ports, "envoy_port": rls_port})
+
+    def _replicas(self, pool: Pool, *, needs: Sequence[str]) -> Iterator[Process]:
         for name, port, metrics_port in zip(_names(pool), pool.ports, pool.metrics_ports, strict=True):
-            ports = {"port": port, "metrics_port": metrics_port, **(more_ports or {})}
+            ports = {"port": port, "metrics_port": metrics_port}
             yield Process(
                 name=name,
                 service=pool.name,

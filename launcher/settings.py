@@ -7,9 +7,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from envoyconf.topology import EnvoyPorts, TlsFiles, Topology
+from envoyconf.route_names import ROUTE_NAMES
+from envoyconf.topology import EnvoyPorts, FailOpen, TlsFiles, Topology
 from launcher.home import home_faults
-from meshkit.settings import Port, Settings, file_fault, secret_fault, variable_of
+from meshkit.settings import Port, Settings, failed_checks, file_fault, secret_fault, variable_of
 
 MODEL_NAME = "smollm2-135m-instruct"
 
@@ -30,6 +31,14 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     mesh_secret_file: SecretFile = ""
     agent_replicas: Annotated[int, Meta(ge=1, le=20, description="How many agents to start.")] = 3
     gateway_replicas: Annotated[int, Meta(ge=1, le=10, description="How many gateways to start.")] = 1
+    ratelimit_replicas: Annotated[int, Meta(ge=1, le=4, description="How many limiters to start.")] = 1
+    fail_open_routes: Annotated[
+        str,
+        Meta(
+            description="Comma-separated routes on which requests go on as anonymous when the limiter does not answer; "
+            f"out of {', '.join(sorted(ROUTE_NAMES))}."
+        ),
+    ] = ""
     front_port: Annotated[Port, Meta(description="The front door without TLS: REST and gRPC.")] = 8080
     tls_port: Annotated[Port, Meta(description="The front door with TLS.")] = 8443
     inner_port: InnerPort = 8090
@@ -54,7 +63,18 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     ] = 5.0
 
     def faults(self) -> list[str]:
-        return [*home_faults(self.home), *self._tls_faults(), *self._secret_faults(), *self.topology_faults()]
+        return [
+            *home_faults(self.home),
+            *self._tls_faults(),
+            *self._secret_faults(),
+            *failed_checks({"fail_open_routes": lambda: self.fail_open(identity="")}),
+            *self.topology_faults(),
+        ]
+
+    def fail_open(self, identity: str) -> FailOpen | None:
+        """The routes that fail open, with the signed identity for them. Raises ValueError for routes unknown."""
+        routes = frozenset(name.strip() for name in self.fail_open_routes.split(",") if name.strip())
+        return FailOpen(routes=routes, identity=identity) if routes else None
 
     def topology(self) -> Topology:
         """The table of ports and pools. Raises ValueError if a port is out of range or has two users."""
@@ -63,6 +83,7 @@ class UpSettings(Settings, frozen=True, kw_only=True):
             Topology.default(
                 agent_replicas=self.agent_replicas,
                 gateways=self.gateway_replicas,
+                limiters=self.ratelimit_replicas,
                 envoy=envoy,
                 shift=self.port_shift,
             ),

@@ -1,20 +1,26 @@
 """`shoal up`: puts the mesh together and runs it until it is told to stop."""
 
 import asyncio
+import dataclasses
 import signal
 import time
 from collections.abc import Mapping
 
 from envoyconf.bootstrap import render
+from envoyconf.topology import Topology
 from launcher import binaries
 from launcher.check import find_binaries
 from launcher.console import Console
-from launcher.home import Home
+from launcher.home import Home, write_private
 from launcher.plan import make_plan
 from launcher.settings import UpSettings
 from launcher.supervisor import Supervisor
 from launcher.welcome import welcome
+from meshkit.identity import Authentication, Identity, IdentitySigner
 from meshkit.settings import load
+
+_UNCHECKED_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
+"""It is signed once, when Envoy starts."""
 
 
 class UncheckedError(Exception):
@@ -34,7 +40,7 @@ async def up(environ: Mapping[str, str]) -> None:
     home, topology = Home.at(settings.home), settings.topology()
     home.prepare()
     with home.claimed():
-        home.envoy_file.write_text(render(topology), encoding="utf-8")
+        write_private(home.envoy_file, render(envoy_topology(settings, home)))
         plan = make_plan(settings, home=home, binaries=find_binaries())
         supervisor = Supervisor(plan, environ=environ, home=home, console=console)
 
@@ -43,6 +49,24 @@ async def up(environ: Mapping[str, str]) -> None:
 
         await supervisor.run(until=_stop_signal(console, supervisor), when_ready=greet)
         console.say("Everything has stopped.")
+
+
+def envoy_topology(settings: UpSettings, home: Home) -> Topology:
+    """The topology with the identity of callers on routes that fail open, signed for this mesh."""
+    signer = IdentitySigner.from_file(settings.mesh_secret_file or str(home.secret_file))
+    identity = signer.sign(unchecked(time.time()))
+    return dataclasses.replace(settings.topology(), fail_open=settings.fail_open(identity))
+
+
+def unchecked(now: float) -> Identity:
+    """A caller about whom nothing was checked; it has the rights of an anonymous one, or fewer."""
+    return Identity(
+        tenant="anonymous-unchecked",
+        tier="anonymous",
+        key_id="unchecked",
+        authentication=Authentication.UNCHECKED,
+        expires=now + _UNCHECKED_LIFETIME_SECONDS,
+    )
 
 
 async def _check(environ: Mapping[str, str]) -> None:

@@ -4,11 +4,12 @@ from envoyconf.extension import EnvoyObject, extension, typed
 from envoyconf.topology import FloodGuard, Topology
 
 LIMITER_FILTER = "envoy.filters.http.ratelimit"
+OPEN_LIMITER_FILTER = "limiter-that-fails-open"
 
 
 def front_filters(topology: Topology) -> list[EnvoyObject]:
     """What a request from outside passes, in this order."""
-    return [flood_guard(topology.flood_guard), limiter(topology.ratelimit_rls.name), compressor(), router()]
+    return [flood_guard(topology.flood_guard), *limiters(topology), compressor(), router()]
 
 
 def flood_guard(guard: FloodGuard) -> EnvoyObject:
@@ -31,19 +32,41 @@ def flood_guard(guard: FloodGuard) -> EnvoyObject:
     )
 
 
-def limiter(cluster: str) -> EnvoyObject:
-    """Asks our limiter about each request, by the descriptors of its route, and refuses when there is no answer."""
+def limiters(topology: Topology) -> list[EnvoyObject]:
+    """The limiter in front of every route; if some fail open, another one that those choose in its place."""
+    cluster = topology.ratelimit_rls.name
+    closed = limiter(LIMITER_FILTER, cluster, fails_open=False)
+    if topology.fail_open is None:
+        return [closed]
+    return [closed, limiter(OPEN_LIMITER_FILTER, cluster, fails_open=True) | {"disabled": True}]
+
+
+def limiter(name: str, cluster: str, *, fails_open: bool) -> EnvoyObject:
+    """Asks our limiter about each request, by the descriptors of its route. Without an answer, the request is refused,
+    or goes on if `fails_open`.
+    """
     return extension(
-        LIMITER_FILTER,
+        name,
         "extensions.filters.http.ratelimit.v3.RateLimit",
         domain="shoal",
         timeout="0.2s",
-        failure_mode_deny=True,
+        failure_mode_deny=not fails_open,
         status_on_error={"code": "ServiceUnavailable"},
         rate_limited_as_resource_exhausted=True,
         rate_limit_service={
             "transport_api_version": "V3",
-            "grpc_service": {"envoy_grpc": {"cluster_name": cluster}, "timeout": "0.2s"},
+            "grpc_service": {
+                "envoy_grpc": {"cluster_name": cluster},
+                "timeout": "0.2s",
+                # Another limiter is asked only if this one cannot have spent anything.
+                "retry_policy": {
+                    "retry_on": "connect-failure,refused-stream,reset-before-request",
+                    # The least busy limiter is a dead one, until its ejection has reached every thread of Envoy.
+                    "num_retries": 5,
+                    # Envoy takes the longest wait for the time that one attempt has as well.
+                    "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.2s"},
+                },
+            },
         },
     )
 
@@ -51,6 +74,12 @@ def limiter(cluster: str) -> EnvoyObject:
 def limiter_disabled() -> EnvoyObject:
     """For a route's `typed_per_filter_config`: the limiter is not asked."""
     return {LIMITER_FILTER: typed("config.route.v3.FilterConfig", disabled=True)}
+
+
+def open_limiter() -> EnvoyObject:
+    """For a route's `typed_per_filter_config`: the limiter is asked, and its silence keeps nothing from going on."""
+    chosen = typed("extensions.filters.http.ratelimit.v3.RateLimitPerRoute")
+    return limiter_disabled() | {OPEN_LIMITER_FILTER: chosen}
 
 
 def compressor() -> EnvoyObject:

@@ -91,6 +91,8 @@ def public_connection_manager(
         **client_address(topology.trusted_hops),
         **path_hygiene(),
         max_request_headers_kb=32,
+        # So that `X_API_KEY` is no second spelling of a header anywhere behind us.
+        common_http_protocol_options={"headers_with_underscores_action": "DROP_HEADER"},
         http2_protocol_options=public_http2(),
         request_headers_timeout="10s",
         stream_idle_timeout="60s",

@@ -17,6 +17,8 @@ class EnvoyError:
     reason: str
     openai_type: str
     message: str
+    retry_after_seconds: int | None = None
+    """When to try again, if that is of use."""
 
 
 ERRORS = (
@@ -47,6 +49,7 @@ ERRORS = (
         "LIMITER_UNAVAILABLE",
         "server_error",
         "The limits cannot be checked at the moment, so nothing was done. Try again shortly.",
+        retry_after_seconds=1,
     ),
     EnvoyError(
         "response.code == 502 || response.code == 503",
@@ -81,19 +84,13 @@ def local_replies() -> EnvoyObject:
 
 def as_grpc(error: EnvoyError) -> EnvoyObject:
     """The sentence alone, which Envoy then sends as grpc-message."""
-    return {
-        "filter": _matching(f"({error.when}) && {IS_GRPC}"),
-        "body_format_override": {"text_format_source": {"inline_string": error.message}},
-    }
+    return _reply(error, f"({error.when}) && {IS_GRPC}", {"text_format_source": {"inline_string": error.message}})
 
 
 def as_openai(error: EnvoyError) -> EnvoyObject:
     """The shape that clients of OpenAI's API read."""
     body = {"message": error.message, "type": error.openai_type, "param": None, "code": error.reason.lower()}
-    return {
-        "filter": _matching(f"({error.when}) && {IS_OPENAI}"),
-        "body_format_override": {"json_format": {"error": body}},
-    }
+    return _reply(error, f"({error.when}) && {IS_OPENAI}", {"json_format": {"error": body}})
 
 
 def as_rest(error: EnvoyError) -> EnvoyObject:
@@ -105,7 +102,16 @@ def as_rest(error: EnvoyError) -> EnvoyObject:
         "field": "",
         "request_id": "%STREAM_ID%",
     }
-    return {"filter": _matching(error.when), "body_format_override": {"json_format": body}}
+    return _reply(error, error.when, {"json_format": body})
+
+
+def _reply(error: EnvoyError, when: str, body: EnvoyObject) -> EnvoyObject:
+    mapper = {"filter": _matching(when), "body_format_override": body}
+    if error.retry_after_seconds is None:
+        return mapper
+    return mapper | {
+        "headers_to_add": [{"header": {"key": "retry-after", "value": str(error.retry_after_seconds)}}],
+    }
 
 
 def _matching(expression: str) -> EnvoyObject:

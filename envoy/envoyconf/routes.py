@@ -1,12 +1,13 @@
 """Which request goes where, how long it may take, and when it is tried again."""
 
 from envoyconf.extension import EnvoyObject, extension, typed
-from envoyconf.filters import limiter_disabled, masked_address
-from envoyconf.topology import Topology
+from envoyconf.filters import limiter_disabled, masked_address, open_limiter
+from envoyconf.route_names import AGENT_API, OTHER, PATHS, RPCS
+from envoyconf.topology import FailOpen, Topology
 
-AGENT_API = "/shoal.agent.v1."
 HEALTH_API = "/grpc.health.v1."
 REFLECTION_API = "/grpc.reflection."
+OPENAI_API = "/v1/"
 PUT_PREFERENCES = "/shoal.agent.v1.AgentService/PutPreferences"
 # For calls that do no harm when they are made twice.
 UNAVAILABLE = "connect-failure,refused-stream,unavailable,reset-before-request"
@@ -55,27 +56,46 @@ def redirect_routes(tls_port: int) -> EnvoyObject:
 
 
 def _grpc_routes(topology: Topology) -> list[EnvoyObject]:
-    agent = topology.agent.name
+    agent, fail_open = topology.agent.name, topology.fail_open
+    agent_api = [
+        limited(route({"prefix": prefix, "grpc": {}}, agent, retry_on=retried_on(prefix)), "grpc", name, fail_open)
+        for prefix, name in RPCS.items()
+    ]
     return [
-        route({"path": PUT_PREFERENCES, "grpc": {}}, agent, retry_on=NOT_CONNECTED, surface="grpc"),
-        route({"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE, surface="grpc"),
+        *agent_api,
         route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
         route({"prefix": REFLECTION_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
         refused_grpc(404, "There is no such service at the front door.") | unlimited(),
     ]
 
 
+def retried_on(rpc: str) -> str:
+    """The failures after which a call from outside is made again."""
+    return NOT_CONNECTED if rpc == PUT_PREFERENCES else UNAVAILABLE
+
+
 def _rest_routes(topology: Topology) -> list[EnvoyObject]:
-    gateway = topology.gateway.name
+    gateway, fail_open = topology.gateway.name, topology.fail_open
     free: list[EnvoyObject] = [{"path_separated_prefix": "/health"}, {"path": "/docs"}, {"path": "/openapi.json"}]
+    named: list[tuple[EnvoyObject, str, str]] = [
+        *[({"path_separated_prefix": path}, surface_of(path), name) for path, name in PATHS.items()],
+        *[({"prefix": prefix}, surface_of(prefix), OTHER) for prefix in (OPENAI_API, "/")],
+    ]
     return [
         *[route(match, gateway, retry_on=NOT_CONNECTED) | unlimited() for match in free],
-        route({"prefix": "/v1/"}, gateway, retry_on=NOT_CONNECTED, surface="openai"),
-        route({"prefix": "/"}, gateway, retry_on=NOT_CONNECTED, surface="rest"),
+        *[
+            limited(route(match, gateway, retry_on=NOT_CONNECTED), surface, name, fail_open)
+            for match, surface, name in named
+        ],
     ]
 
 
-def route(match: EnvoyObject, cluster: str, *, retry_on: str, surface: str | None = None) -> EnvoyObject:
+def surface_of(path: str) -> str:
+    """Which API a REST path belongs to, and so which shape its errors have."""
+    return "openai" if path.startswith(OPENAI_API) else "rest"
+
+
+def route(match: EnvoyObject, cluster: str, *, retry_on: str) -> EnvoyObject:
     """A route for answers that may be long streams: bounded by silence and in sum, not by Envoy's default 15 s.
 
     A caller's own deadline (grpc-timeout) is kept by our servers. Envoy would reset a stream that has begun, at the
@@ -88,9 +108,21 @@ def route(match: EnvoyObject, cluster: str, *, retry_on: str, surface: str | Non
         "max_stream_duration": {"max_stream_duration": "900s"},
         "retry_policy": retry_policy(retry_on),
     }
-    if surface is not None:
-        action["rate_limits"] = [descriptor(surface)]
     return {"match": match, "route": action}
+
+
+def limited(served: EnvoyObject, surface: str, name: str, fail_open: FailOpen | None) -> EnvoyObject:
+    """The route, with the limiter asked about it under its name."""
+    asking = served | {"route": served["route"] | {"rate_limits": [descriptor(surface, name)]}}
+    if fail_open is None or name not in fail_open.routes:
+        return asking
+    return asking | {
+        "typed_per_filter_config": open_limiter(),
+        # The router adds it, after the limiter: where that has answered, there is an identity.
+        "request_headers_to_add": [
+            {"header": {"key": "x-shoal-identity", "value": fail_open.identity}, "append_action": "ADD_IF_ABSENT"}
+        ],
+    }
 
 
 def refused_grpc(status: int, message: str) -> EnvoyObject:
@@ -119,12 +151,13 @@ def retry_policy(retry_on: str) -> EnvoyObject:
     }
 
 
-def descriptor(surface: str) -> EnvoyObject:
+def descriptor(surface: str, name: str) -> EnvoyObject:
     """What the limiter is told about a request; entries that it has no value for are left out."""
     return {
         "actions": [
             masked_address(),
             {"generic_key": {"descriptor_key": "surface", "descriptor_value": surface}},
+            {"generic_key": {"descriptor_key": "route", "descriptor_value": name}},
             {"request_headers": {"descriptor_key": "request_id", "header_name": "x-request-id"}},
             all_values("x_api_key", "x-api-key"),
             all_values("authorization", "authorization"),

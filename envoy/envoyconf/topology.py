@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
+from envoyconf.route_names import ROUTE_NAMES
+
 LOOPBACK = "127.0.0.1"
 METRICS_OFFSET = 1000  # a process shows its metrics this far above its port
 RLS_SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
@@ -73,6 +75,20 @@ class FloodGuard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailOpen:
+    """Routes that stay open when the limiter does not answer."""
+
+    routes: frozenset[str]
+    """Some of `ROUTE_NAMES`."""
+    identity: str
+    """The signed identity that their requests have then: a caller about whom nothing was checked."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.routes - ROUTE_NAMES):
+            raise ValueError(f"There is no route {', '.join(unknown)}. Routes are: {', '.join(sorted(ROUTE_NAMES))}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Topology:
     """The whole mesh on one machine. Vary it with the arguments of `default` and with `dataclasses.replace`.
 
@@ -89,22 +105,33 @@ class Topology:
     flood_guard: FloodGuard = FloodGuard()
     trusted_hops: int = 0
     """Proxies of ours in front of Envoy whose X-Forwarded-For is believed."""
+    fail_open: FailOpen | None = None
+    """None: without the limiter, nothing passes."""
     tls: TlsFiles | None = None
     otlp_endpoint: str | None = None
     """The http://host:port of an OTLP/HTTP collector; None: no tracing."""
 
     @classmethod
     def default(
-        cls, *, agent_replicas: int = 3, gateways: int = 1, envoy: EnvoyPorts = EnvoyPorts(), shift: int = 0
+        cls,
+        *,
+        agent_replicas: int = 3,
+        gateways: int = 1,
+        limiters: int = 1,
+        envoy: EnvoyPorts = EnvoyPorts(),
+        shift: int = 0,
     ) -> Self:
         """The usual mesh. `shift` is added to every port, those of `envoy` too."""
         grpc, http = Protocol.GRPC, Protocol.HTTP1
         agents, gateway_row = _row("agent", 8121, agent_replicas, 20), _row("gateway", 8141, gateways, 10)
+        # A limiter has two ports, the second one for Envoy.
+        limiter_row = _row("ratelimit", 8101, limiters, 4, step=2)
+        rls_ports = tuple(port + 1 + shift for port in limiter_row)
         return cls(
             envoy=EnvoyPorts(**_shifted(envoy, shift)),
             backing=BackingPorts(**_shifted(BackingPorts(), shift)),
-            ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", [8101], shift),
-            ratelimit_rls=Pool(name="ratelimit-rls", protocol=grpc, health=RLS_SERVICE, ports=(8102 + shift,)),
+            ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", limiter_row, shift),
+            ratelimit_rls=Pool(name="ratelimit-rls", protocol=grpc, health=RLS_SERVICE, ports=rls_ports),
             cache=_pool("cache", grpc, "shoal.cache.v1.CacheService", [8111], shift),
             agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, shift),
             gateway=_pool("gateway", http, "/health", gateway_row, shift),
@@ -169,7 +196,7 @@ def _pool(name: str, protocol: Protocol, health: str, ports: Sequence[int], shif
     )
 
 
-def _row(name: str, first: int, count: int, most: int) -> range:
+def _row(name: str, first: int, count: int, most: int, *, step: int = 1) -> range:
     if not 1 <= count <= most:
         raise ValueError(f"The table has room for 1 to {most} of {name}, not {count}.")
-    return range(first, first + count)
+    return range(first, first + count * step, step)

@@ -50,7 +50,8 @@ class ScriptedLimiter(rls_pb2_grpc.RateLimitServiceServicer):
         context: grpc.aio.ServicerContext[rls_pb2.RateLimitRequest, rls_pb2.RateLimitResponse],
     ) -> rls_pb2.RateLimitResponse:
         (descriptor,) = request.descriptors
-        self.asked.append([(entry.key, entry.value) for entry in descriptor.entries])
+        # Bytes that are no UTF-8 read as \\xff.
+        self.asked.append([(entry.key, entry.value.decode(errors="backslashreplace")) for entry in descriptor.entries])
         entries = dict(self.asked[-1])
         match entries.get("x_api_key"):
             case key if key == LIMITED_KEY:
@@ -140,6 +141,8 @@ class FrontDoor:
 
     topology: Topology
     limiter: ScriptedLimiter
+    limiters: list[grpc.aio.Server]
+    """The servers that it answers on."""
     arrived: Pairs
     """The agent and the method of each call that reached an agent."""
     log: Path
@@ -152,20 +155,21 @@ class FrontDoor:
         return f"http://{LOOPBACK}:{self.topology.envoy.front}"
 
 
-def on_free_ports() -> Topology:
+def on_free_ports(*, limiters: int = 1) -> Topology:
     """A topology whose ports nobody uses at the moment. Test clients may say who they are by X-Forwarded-For."""
-    topology = Topology.default(shift=free_shift())
+    topology = Topology.default(limiters=limiters, shift=free_shift())
     return replace(topology, trusted_hops=1, flood_guard=FloodGuard(per_second=1, burst=BURST))
 
 
 @asynccontextmanager
-async def front_door(folder: Path) -> AsyncIterator[FrontDoor]:
-    """Everything that the front door needs, on free ports; the first of three agents is draining."""
-    topology, limiter = on_free_ports(), ScriptedLimiter()
+async def front_door(folder: Path, topology: Topology) -> AsyncIterator[FrontDoor]:
+    """Everything that the front door needs; the first of three agents is draining."""
+    limiter = ScriptedLimiter()
     arrived: Pairs = []
     async with AsyncExitStack() as running:
-        rls = await running.enter_async_context(grpc_server(topology.ratelimit_rls.ports[0]))
-        rls_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, rls)
+        limiters = [await running.enter_async_context(grpc_server(port)) for port in topology.ratelimit_rls.ports]
+        for rls in limiters:
+            rls_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, rls)
         for replica, port in enumerate(topology.agent.ports, start=1):
             agent = await running.enter_async_context(grpc_server(port))
             agent.add_generic_rpc_handlers((EchoAgent(f"agent-{replica}", arrived, draining=replica == 1),))
@@ -174,6 +178,7 @@ async def front_door(folder: Path) -> AsyncIterator[FrontDoor]:
         yield FrontDoor(
             topology=topology,
             limiter=limiter,
+            limiters=limiters,
             arrived=arrived,
             log=log,
             http=await running.enter_async_context(aiohttp.ClientSession()),

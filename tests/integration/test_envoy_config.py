@@ -48,7 +48,7 @@ HEALTH = "/grpc.health.v1.Health/Check"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FrontDoor]:
-    async with front_door(tmp_path_factory.mktemp("envoy")) as running:
+    async with front_door(tmp_path_factory.mktemp("envoy"), on_free_ports()) as running:
         yield running
 
 
@@ -97,12 +97,16 @@ async def test_the_limiter_s_identity_reaches_upstream_once_and_credentials_neve
         assert {"x-api-key", "authorization"}.isdisjoint(key.lower() for key, _ in arrived)
 
 
-@pytest.mark.parametrize(("path", "surface"), [("/api/v1/task?task=x", "rest"), ("//v1//models", "openai")])
-async def test_the_limiter_is_told_who_asks_and_how(door: FrontDoor, path: str, surface: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "surface", "name"),
+    [("/api/v1/task?task=x", "rest", "task"), ("//v1//models", "openai", "models"), ("/nosuch", "rest", "other")],
+)
+async def test_the_limiter_is_told_who_asks_and_how(door: FrontDoor, path: str, surface: str, name: str) -> None:
     _, headers, _ = await get(door, path, ("x-request-id", "mine"), ("X-API-Key", "sk-1"))
     assert door.limiter.asked[-1] == [
         ("masked_remote_address", "127.0.0.1/32"),
         ("surface", surface),
+        ("route", name),
         ("request_id", headers["x-request-id"]),
         ("x_api_key", "sk-1"),
     ]

@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 COMMANDS = [
     ["up"], ["run"], ["check"], ["migrate"], ["settings"],
-    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "update"], ["keys", "revoke"],
 ]  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 
 from envoyconf.bootstrap import bootstrap, render
-from envoyconf.topology import TlsFiles, Topology
+from envoyconf.topology import FailOpen, TlsFiles, Topology
 
 GOLDEN = Path(__file__).parents[3] / "envoy" / "rendered" / "envoy.yaml"
 REFRESH = "The golden file is old. Look at the difference, then: python -m envoyconf > envoy/rendered/envoy.yaml"
 EVERYTHING = replace(
-    Topology.default(agent_replicas=5, gateways=2),
+    Topology.default(agent_replicas=5, gateways=2, limiters=3),
+    fail_open=FailOpen(routes=frozenset({"task"}), identity="<signed identity>"),
     tls=TlsFiles(cert_file="cert.pem", key_file="key.pem"),
     otlp_endpoint="http://127.0.0.1:4318",
 )
@@ -75,3 +76,8 @@ def test_each_pool_is_a_cluster_with_all_its_ports() -> None:
 def test_tracing_is_on_only_with_a_collector() -> None:
     assert "tracing" not in render(Topology.default())
     assert "http://127.0.0.1:4318/v1/traces" in render(EVERYTHING)
+
+
+def test_an_identity_is_in_the_file_only_if_a_route_fails_open() -> None:
+    assert "x-shoal-identity" not in render(Topology.default())
+    assert "<signed identity>" in render(EVERYTHING)

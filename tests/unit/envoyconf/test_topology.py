@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from envoyconf.topology import BackingPorts, EnvoyPorts, Pool, Protocol, Topology
+from envoyconf.topology import BackingPorts, EnvoyPorts, FailOpen, Pool, Protocol, Topology
 
 
 def test_the_default_table_is_the_documented_one() -> None:
@@ -34,9 +34,26 @@ def test_the_default_table_is_the_documented_one() -> None:
 
 
 def test_the_largest_mesh_has_room_for_every_port() -> None:
-    topology = Topology.default(agent_replicas=20, gateways=10)
+    topology = Topology.default(agent_replicas=20, gateways=10, limiters=4)
     assert topology.agent.ports == tuple(range(8121, 8141))
     assert topology.gateway.ports == tuple(range(8141, 8151))
+
+
+def test_each_limiter_has_a_second_port_for_envoy() -> None:
+    topology = Topology.default(limiters=4, shift=10)
+    assert topology.ratelimit.ports == (8111, 8113, 8115, 8117)
+    assert topology.ratelimit_rls.ports == (8112, 8114, 8116, 8118)
+    assert topology.ratelimit.metrics_ports == (9111, 9113, 9115, 9117)
+
+
+def test_more_limiters_than_there_is_room_for_are_refused() -> None:
+    with pytest.raises(ValueError, match="room for 1 to 4 of ratelimit"):
+        Topology.default(limiters=5)
+
+
+def test_a_route_that_is_not_there_cannot_fail_open() -> None:
+    with pytest.raises(ValueError, match="no route tasks"):
+        FailOpen(routes=frozenset({"task", "tasks"}), identity="signed")
 
 
 @pytest.mark.parametrize("replicas", [0, 21])

@@ -90,8 +90,17 @@ def test_each_replica_is_told_its_name_its_ports_and_where_the_others_are() -> N
     }
 
 
-def test_the_limiter_is_told_its_port_for_envoy() -> None:
-    assert by_name(plan_of())["ratelimit-1"].environment["SHOAL_ENVOY_PORT"] == "8102"
+def test_each_limiter_is_told_its_port_for_envoy_and_how_many_they_are() -> None:
+    processes = by_name(plan_of(ratelimit_replicas=3))
+    limiters = [processes[f"ratelimit-{number}"].environment for number in (1, 2, 3)]
+    assert [limiter["SHOAL_ENVOY_PORT"] for limiter in limiters] == ["8102", "8104", "8106"]
+    assert [limiter["SHOAL_PORT"] for limiter in limiters] == ["8101", "8103", "8105"]
+    assert {limiter["SHOAL_LIMITERS"] for limiter in limiters} == {"3"}
+    assert processes["ratelimit-3"].ports["envoy_port"] == 8106
+
+
+def test_envoy_waits_for_every_limiter() -> None:
+    assert {"ratelimit-1", "ratelimit-2"} <= needs(plan_of(ratelimit_replicas=2))["envoy"]
 
 
 def test_the_demo_key_is_asked_of_the_limiter_itself_since_envoy_starts_last() -> None:

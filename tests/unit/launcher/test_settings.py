@@ -2,6 +2,7 @@
 
 import pytest
 
+from envoyconf.topology import FailOpen
 from launcher.settings import KeysSettings, UpSettings
 from meshkit.settings import SettingsError, load
 
@@ -58,3 +59,23 @@ def test_the_keys_commands_go_where_they_are_sent() -> None:
 def test_the_keys_commands_say_that_the_secret_is_missing() -> None:
     with pytest.raises(SettingsError, match="SHOAL_MESH_SECRET_FILE"):
         load(KeysSettings, {"SHOAL_HOME": "/no-such-home"})
+
+
+def test_routes_that_fail_open_are_read_with_spaces_or_without() -> None:
+    fail_open = load(UpSettings, {"SHOAL_FAIL_OPEN_ROUTES": "task, models,"}).fail_open("signed")
+    assert fail_open == FailOpen(routes=frozenset({"task", "models"}), identity="signed")
+
+
+def test_by_default_no_route_fails_open() -> None:
+    assert UpSettings().fail_open("signed") is None
+
+
+def test_a_route_that_is_not_there_is_a_fault_that_lists_the_others() -> None:
+    text = faults(SHOAL_FAIL_OPEN_ROUTES="task,tasks")
+    assert "SHOAL_FAIL_OPEN_ROUTES: There is no route tasks" in text
+    assert "preferences" in text
+
+
+def test_the_number_of_limiters_has_bounds() -> None:
+    assert len(load(UpSettings, {"SHOAL_RATELIMIT_REPLICAS": "4"}).topology().ratelimit_rls.ports) == 4
+    assert "SHOAL_RATELIMIT_REPLICAS" in faults(SHOAL_RATELIMIT_REPLICAS="5")
