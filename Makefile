@@ -28,6 +28,9 @@ proto: $(VENV)/.installed-dev ## Generate the stubs in gen/ from protos/
 bench: $(VENV)/.installed ## Measure start, memory, first delta and recovery of the default mesh
 	$(BIN)/python -m load.footprint
 
+bench-limits: $(VENV)/.installed ## Measure the limiter: speed, exactness, an outage of Redis (six minutes)
+	$(BIN)/python -m load.limits
+
 lock: $(VENV)/.installed-dev ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --upgrade --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-annotate -c requirements.lock --upgrade --quiet -o requirements-dev.lock
@@ -49,4 +52,4 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run test lint proto bench lock clean
+.PHONY: help run test lint proto bench bench-limits lock clean

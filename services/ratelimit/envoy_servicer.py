@@ -11,8 +11,10 @@ from meshkit import status, tracing
 from meshkit.errors import ShoalError
 from meshkit.identity import LIFETIME_SECONDS, Identity, IdentitySigner
 from services.ratelimit import envoy_reply, envoy_request
-from services.ratelimit.envoy_request import Question
-from services.ratelimit.limiter import Caller, Limiter, Verdict
+from services.ratelimit.callers import Caller
+from services.ratelimit.descriptor_servicer import DescriptorServicer
+from services.ratelimit.envoy_request import DOMAIN, Question
+from services.ratelimit.limiter import Limiter, Verdict
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external import rls_pb2_grpc
 from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -31,17 +33,35 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
     """
 
     def __init__(
-        self, *, limiter: Limiter, signer: IdentitySigner, metrics: LimiterMetrics, exports_spans: bool
+        self,
+        *,
+        limiter: Limiter,
+        descriptors: DescriptorServicer,
+        signer: IdentitySigner,
+        metrics: LimiterMetrics,
+        exports_spans: bool,
     ) -> None:
-        """Without `exports_spans` no trace is continued: Envoy passes it on by itself."""
+        """`descriptors` answers for all domains but our own Envoy's.
+
+        Without `exports_spans` no trace is continued: Envoy passes it on by itself.
+        """
         self._limiter = limiter
+        self._descriptors = descriptors
         self._exports_spans = exports_spans
         self._signer = signer
         self._decisions = metrics.decisions
 
     async def ShouldRateLimit(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
         with self._span(context):
+            if request.domain != DOMAIN:
+                return await self._answer_foreign(request, context)
             return await self._answer(request, context)
+
+    async def _answer_foreign(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
+        try:
+            return await self._descriptors.answer(request)
+        except ShoalError as error:
+            await context.abort(status.status_code(error.code), error.message)
 
     def _span(self, context: Context) -> AbstractContextManager[None]:
         if not self._exports_spans:
@@ -52,28 +72,29 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
     async def _answer(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
         try:
             question = envoy_request.parse(request)
-            verdict = await self._limiter.admit(question.asker, time.monotonic())
+            verdict = await self._limiter.admit(question.asker, question.route, time.monotonic())
         except ShoalError as error:
             self._decisions.labels("", error.reason.lower()).inc()
             await context.abort(status.status_code(error.code), error.message)
         self._record(question, verdict)
         if not verdict.decision.allowed:
             return envoy_reply.refusal(question, verdict)
-        return envoy_reply.allowance(question, verdict, self._signed(verdict.caller))
+        return envoy_reply.allowance(question, verdict, self._signed(verdict.caller, metered=verdict.metered))
 
-    def _signed(self, caller: Caller) -> str:
+    def _signed(self, caller: Caller, *, metered: bool) -> str:
         return self._signer.sign(
             Identity(
                 tenant=caller.tenant,
-                tier=caller.tier.name,
+                tier=caller.tier,
                 key_id=caller.key_id,
                 authentication=caller.authentication,
                 expires=time.time() + LIFETIME_SECONDS,
+                metered=metered,
             )
         )
 
     def _record(self, question: Question, verdict: Verdict) -> None:
-        tier, result = verdict.caller.tier.name, outcome(verdict)
+        tier, result = verdict.caller.tier, outcome(verdict)
         self._decisions.labels(tier, result).inc()
         log.info("decision", request_id=question.request_id, outcome=result, tier=tier, tenant=verdict.caller.tenant)
 

@@ -1,4 +1,4 @@
-"""The limiter's own service: tokens for callers inside the mesh, keys for the operator."""
+"""The limiter's own service: tokens and reservations for callers inside the mesh, keys for the operator."""
 
 import re
 import secrets
@@ -6,18 +6,19 @@ import time
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshkit import call
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
 from meshkit.identity import require_operator
-from services.ratelimit import keys
-from services.ratelimit.bucket import Decision
+from services.ratelimit import keys, messages
+from services.ratelimit.callers import ANONYMOUS_TENANT
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import ApiKey, KeyStore
-from services.ratelimit.limiter import ANONYMOUS_TENANT, Limiter
-from services.ratelimit.tiers import Tier, Tiers
+from services.ratelimit.limiter import Limiter
+from services.ratelimit.reservation import Outcome
+from services.ratelimit.reservations import Reservations
+from services.ratelimit.tiers import Tiers
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from shoal.ratelimit.v1 import ratelimit_pb2_grpc
 
@@ -32,25 +33,57 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
     """Methods bear the names of their RPCs. Refusals are ShoalErrors, which the interceptor answers with."""
 
-    def __init__(self, *, limiter: Limiter, key_store: KeyStore, directory: KeyDirectory, tiers: Tiers) -> None:
+    def __init__(
+        self,
+        *,
+        limiter: Limiter,
+        reservations: Reservations,
+        key_store: KeyStore,
+        directory: KeyDirectory,
+        tiers: Tiers,
+    ) -> None:
         self._limiter = limiter
+        self._reservations = reservations
         self._key_store = key_store
         self._directory = directory
         self._tiers = tiers
 
     async def Take(self, request: pb.TakeRequest, context: Context) -> pb.TakeResponse:
         identity = call.current().identity
-        tier, decision = await self._limiter.take(identity, request.cost)
+        limits, decision = await self._limiter.take(identity, request.cost)
         return pb.TakeResponse(
             allowed=decision.allowed,
-            bucket=_bucket(tier, decision),
-            retry_after=None if decision.allowed else _duration(decision.retry_after_micros),
+            bucket=messages.bucket(limits.name, decision.holdings[0]),
+            retry_after=None if decision.allowed else messages.duration(decision.retry_after_micros),
         )
 
     async def Peek(self, request: pb.PeekRequest, context: Context) -> pb.PeekResponse:
         identity = call.current().identity
-        tier, decision = await self._limiter.peek(identity)
-        return pb.PeekResponse(bucket=_bucket(tier, decision))
+        limits, decision = await self._limiter.peek(identity)
+        _, reserved = await self._reservations.peek(identity)
+        return pb.PeekResponse(
+            bucket=messages.bucket(limits.name, decision.holdings[0]),
+            model_tokens=messages.model_tokens(limits, reserved),
+            places=messages.places(reserved.places),
+        )
+
+    async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:
+        wish = messages.reservation_request(request)
+        limits, answer = await self._reservations.reserve(call.current().identity, wish)
+        return messages.reserve_response(limits, answer)
+
+    async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.RenewResponse:
+        name, ttl_micros = messages.reservation_name(request.reservation_id), messages.ttl_micros(request)
+        answer = await self._reservations.renew(call.current().identity, name, ttl_micros)
+        return pb.RenewResponse(renewed=answer.outcome is Outcome.DONE)
+
+    async def Settle(self, request: pb.SettleRequest, context: Context) -> pb.SettleResponse:
+        name = messages.reservation_name(request.reservation_id)
+        used = messages.token_count(request.used_tokens, field="used_tokens")
+        limits, answer = await self._reservations.settle(call.current().identity, name, used)
+        return pb.SettleResponse(
+            counted=answer.outcome is Outcome.DONE, model_tokens=messages.model_tokens(limits, answer)
+        )
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
         require_operator(call.current().identity)
@@ -66,6 +99,17 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         require_operator(call.current().identity)
         found = await self._key_store.list_keys(tenant=request.tenant, include_revoked=request.include_revoked)
         return pb.ListApiKeysResponse(api_keys=[_api_key(key) for key in found])
+
+    async def UpdateApiKey(self, request: pb.UpdateApiKeyRequest, context: Context) -> pb.UpdateApiKeyResponse:
+        require_operator(call.current().identity)
+        if not request.id:
+            raise field_required("id")
+        self._check_tier(request.tier)
+        key = await self._key_store.update(request.id, request.tier)
+        if key is None:
+            raise ShoalError(Reason.API_KEY_NOT_FOUND, "There is no good API key with that id; list them.", field="id")
+        self._directory.forget(key.hash)
+        return pb.UpdateApiKeyResponse(api_key=_api_key(key))
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         require_operator(call.current().identity)
@@ -98,17 +142,6 @@ def _check_name(name: str) -> None:
         raise field_invalid("name", f"be at most {NAME_MAX_CHARACTERS} printable characters")
 
 
-def _bucket(tier: Tier, decision: Decision) -> pb.Bucket:
-    (holding,) = decision.holdings
-    return pb.Bucket(
-        tier=tier.name,
-        rate_per_second=tier.limit.rate_per_second,
-        capacity=tier.limit.capacity,
-        remaining=holding.remaining,
-        full_in=_duration(holding.full_in_micros),
-    )
-
-
 def _api_key(key: ApiKey) -> pb.ApiKey:
     return pb.ApiKey(
         id=key.id,
@@ -118,12 +151,6 @@ def _api_key(key: ApiKey) -> pb.ApiKey:
         created=_timestamp(key.created),
         revoked=None if key.revoked is None else _timestamp(key.revoked),
     )
-
-
-def _duration(micros: int) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(micros)
-    return duration
 
 
 def _timestamp(seconds: float) -> Timestamp:

@@ -1,5 +1,6 @@
 """Settings of the limiter."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -8,7 +9,12 @@ from sqlalchemy.engine import URL
 from meshkit.database import database_url
 from meshkit.redis import check_url
 from meshkit.settings import Port, ServiceSettings, failed_checks
+from services.ratelimit.bucket import Limit
+from services.ratelimit.domain_file import Domains, parse_files
+from services.ratelimit.limits import Limits, tier_limits
+from services.ratelimit.limits_file import limits_in
 from services.ratelimit.tiers import Tiers, parse_tiers
+from services.ratelimit.watched_file import texts
 
 OWNER = "ratelimit"
 """The owner of the limiter's tables, for the name of its SQLite file and for migrations."""
@@ -23,6 +29,10 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
     envoy_port: Annotated[
         Port, msgspec.Meta(description="The port on 127.0.0.1 where the limiter speaks Envoy's own protocol.")
     ] = 8102
+    limiters: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=100, description="How many limiters share the limits, at least; they count each other."),
+    ] = 1
     home: Annotated[str, msgspec.Meta(min_length=1, description="The data directory; SQLite files are there.")] = (
         ".shoal"
     )
@@ -36,6 +46,27 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
             "the tier anonymous is for callers without a key."
         ),
     ] = "anonymous=1/10,free=1/10,basic=10/50,premium=100/200,bench=100000/200000"
+    look_ups: Annotated[
+        str,
+        msgspec.Meta(
+            description="How many requests without a good key an address may send, and how many keys that are not in "
+            "memory it may ask about at the same time: per second/at once."
+        ),
+    ] = "10/100"
+    limits_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="YAML file with limits of tiers, tenants and routes, read again when it changes; "
+            "see docs/limits.md. Empty: none."
+        ),
+    ] = ""
+    domains_path: Annotated[
+        str,
+        msgspec.Meta(
+            description="YAML file with a domain of descriptors for other Envoys, or a folder with several, read again "
+            "when they change; see docs/domains.md. Empty: none."
+        ),
+    ] = ""
     require_api_key: Annotated[
         bool, msgspec.Meta(description="Whether callers without a key are refused instead of limited by address.")
     ] = False
@@ -48,6 +79,23 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
         """Raises ValueError naming the fault."""
         return parse_tiers(self.tiers)
 
+    def parsed_limits(self) -> Limits:
+        """The limits as the file says now, or those of the tiers alone. Raises ValueError naming the fault."""
+        tiers = self.parsed_tiers()
+        return limits_in(texts(Path(self.limits_file)), tiers) if self.limits_file else Limits(tier_limits(tiers))
+
+    def parsed_domains(self) -> Domains:
+        """The domains as their files say now. Raises ValueError naming the fault."""
+        return parse_files(texts(Path(self.domains_path))) if self.domains_path else {}
+
+    def parsed_look_ups(self) -> Limit:
+        """Raises ValueError naming the fault."""
+        rate, _, capacity = self.look_ups.partition("/")
+        try:
+            return Limit(float(rate), int(capacity))
+        except ValueError:
+            raise ValueError("is no limit; write it as rate/burst, both above 0, such as 10/100") from None
+
     def faults(self) -> list[str]:
         return [
             *super().faults(),
@@ -55,7 +103,15 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
                 {
                     "limits_redis_url": lambda: check_url(self.limits_redis_url),
                     "tiers": self.parsed_tiers,
+                    "limits_file": self._check_limits_file,
+                    "domains_path": self.parsed_domains,
+                    "look_ups": self.parsed_look_ups,
                     "database_url": self.database,
                 }
             ),
         ]
+
+    def _check_limits_file(self) -> None:
+        # Faults of the tiers are told already.
+        if not failed_checks({"tiers": self.parsed_tiers}):
+            self.parsed_limits()

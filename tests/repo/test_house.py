@@ -13,12 +13,13 @@ SERVICES = ("agent", "cache", "gateway", "ratelimit")
 
 ADAPTERS = {
     "agent": {
-        "main", "servicer", "translate", "cache_client", "openai_model", "redis_session_store", "sql_preference_store",
-        "settings",
+        "main", "servicer", "translate", "cache_client", "openai_model", "quota_client", "redis_session_store",
+        "sql_preference_store", "settings",
     },
     "cache": {"main", "servicer", "redis_level", "level_metrics", "settings"},
     "ratelimit": {
         "main", "servicer", "envoy_servicer", "envoy_request", "envoy_reply", "redis_bucket_store", "sql_key_store",
+        "redis_reservation_store", "redis_fleet", "messages", "descriptor_servicer",
         "metrics", "outage", "settings",
     },
 }  # fmt: skip

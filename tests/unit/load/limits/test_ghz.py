@@ -1,0 +1,24 @@
+"""Reports of ghz."""
+
+import msgspec
+import pytest
+
+from load.limits.ghz import GhzError, Load, Speed, speed_in
+
+LOAD = Load(calls=100, workers=10, connections=2)
+
+
+def _report(answers: dict[str, int]) -> bytes:
+    latencies = [{"percentage": share, "latency": share * 1_000_000} for share in (10, 50, 99)]
+    report = {"count": 100, "rps": 4321.5, "statusCodeDistribution": answers, "latencyDistribution": latencies}
+    return msgspec.json.encode(report)
+
+
+def test_a_report_tells_the_speed_and_the_latencies() -> None:
+    assert speed_in(_report({"OK": 100}), LOAD) == Speed(calls_per_second=4321.5, p50_ms=50, p99_ms=99)
+
+
+@pytest.mark.parametrize("answers", [{"OK": 99}, {"OK": 99, "Unavailable": 1}, {"Unavailable": 100}, {}])
+def test_a_run_with_failed_calls_is_no_measurement(answers: dict[str, int]) -> None:
+    with pytest.raises(GhzError, match="not all were answered"):
+        speed_in(_report(answers), LOAD)
