@@ -10,6 +10,8 @@ import msgspec
 import structlog
 from structlog.typing import Processor
 
+from meshkit.log_lines import LogLines
+
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
 
@@ -33,10 +35,11 @@ def configure(*, service: str, replica: str, level: Level, form: Format) -> None
         )
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, _number(level)), force=True)
+    lines = LogLines(sys.stdout)
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service, replica=replica)

@@ -13,8 +13,10 @@ from services.ratelimit.patience import in_time
 
 Answer = TypeVar("Answer")
 
-PATIENCE_SECONDS = 0.025
+PATIENCE_SECONDS = 0.035
 """How long the shared buckets may take, apart from the lateness of our own event loop."""
+LATE_IN_A_ROW = 3
+"""So many answers in a row that come too late are an outage; one alone may be a machine that was busy for a moment."""
 AT_MOST_SECONDS = 0.15
 """How long they may take in all: less than the 0.2 s that Envoy waits for us."""
 BEAT_SECONDS = 1.0
@@ -33,7 +35,7 @@ class SharedBuckets(Protocol):
 class Observer(Protocol):
     """Is told what happens, for logs and metrics."""
 
-    def degraded(self, cause: BucketsUnreachableError) -> None:
+    def degraded(self, cause: BaseException | None) -> None:
         """From now on, decisions are made from the own share."""
         ...
 
@@ -53,8 +55,9 @@ class Observer(Protocol):
 class DegradingBucketStore:
     """Decides on every wish. `clock` is in seconds and never steps back.
 
-    When the shared buckets fail once, all decisions are made here until `watch` finds that they answer again. They are
-    then charged with what was taken here meanwhile, so that no outage, and no row of them, refills a bucket twice.
+    What the shared buckets do not answer in time is decided here. When they fail, or are late several times in a row,
+    everything is, until `watch` finds that they answer again. They are charged with what was taken here meanwhile, so
+    that no outage, and no row of them, refills a bucket twice.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class DegradingBucketStore:
         self._local = LocalBuckets()
         self._batcher = Batcher(self._take_together)
         self._epoch = ""
+        self._late = 0
         self.is_degraded = False
 
     async def take(self, spends: Sequence[Spend]) -> Decision:
@@ -76,8 +80,8 @@ class DegradingBucketStore:
         if not self.is_degraded:
             try:
                 decision = await self._batcher.ask(spends)
-            except BucketsUnreachableError as error:
-                self._degrade(error)
+            except BucketsUnreachableError:
+                pass
             else:
                 self._local.saw(spends, decision, self._micros())
                 return decision
@@ -105,8 +109,8 @@ class DegradingBucketStore:
                 self._observer.recovered()
                 # What was taken while the charges were on their way.
                 await self._charge_what_is_owed()
-        except BucketsUnreachableError as error:
-            self._degrade(error)
+        except BucketsUnreachableError:
+            return
 
     async def _charge_what_is_owed(self) -> None:
         await self._charge(self._local.owed(self._micros(), sharers=int(self._size)))
@@ -127,12 +131,21 @@ class DegradingBucketStore:
         return await self._answered(self._shared.take_each(wishes))
 
     async def _answered(self, call: Coroutine[Any, Any, Answer]) -> Answer:
+        """Raises BucketsUnreachableError, also when the answer does not come in time."""
         try:
-            return await in_time(call, seconds=PATIENCE_SECONDS, at_most=AT_MOST_SECONDS)
+            answer = await in_time(call, seconds=PATIENCE_SECONDS, at_most=AT_MOST_SECONDS)
         except TimeoutError as error:
+            self._late += 1
+            if self._late >= LATE_IN_A_ROW:
+                self._degrade(error)
             raise BucketsUnreachableError("no answer in time") from error
+        except BucketsUnreachableError as error:
+            self._degrade(error.__cause__)
+            raise
+        self._late = 0
+        return answer
 
-    def _degrade(self, cause: BucketsUnreachableError) -> None:
+    def _degrade(self, cause: BaseException | None) -> None:
         if not self.is_degraded:
             self.is_degraded = True
             self._observer.degraded(cause)

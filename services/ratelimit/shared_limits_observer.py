@@ -1,6 +1,5 @@
 """What the log and the metrics are told about the shared buckets."""
 
-from services.ratelimit.bucket_store import BucketsUnreachableError
 from services.ratelimit.metrics import LimiterMetrics
 from services.ratelimit.outage import OutageLog
 
@@ -16,9 +15,9 @@ class SharedLimitsObserver:
             meanwhile="each limiter decides from its share of every limit, and refuses reservations",
         )
 
-    def degraded(self, cause: BucketsUnreachableError) -> None:
+    def degraded(self, cause: BaseException | None) -> None:
         self._metrics.is_degraded.set(1)
-        self._outage.gone(cause.__cause__)
+        self._outage.gone(cause)
 
     def recovered(self) -> None:
         self._metrics.is_degraded.set(0)

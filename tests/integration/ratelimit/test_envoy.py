@@ -1,7 +1,9 @@
 """What Envoy is told, by a real limiter over Valkey and SQLite."""
 
+import asyncio
 import base64
 from pathlib import Path
+from typing import Any
 
 import grpc
 import msgspec
@@ -13,6 +15,7 @@ from meshkit.channel import open_channel
 from meshkit.identity import Authentication
 from services.ratelimit import keys
 from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
+from tests.backends import wait_until
 from tests.integration.ratelimit.ratelimit_process import (
     RatelimitProcess,
     ask,
@@ -132,7 +135,12 @@ async def test_decisions_are_logged_and_counted_without_the_key(limiter: Ratelim
     before = limiter.metrics().get(sample, 0)
     await ask(limiter, address, x_api_key=created.secret)
     assert limiter.metrics()[sample] == before + 1
-    (line,) = [line for line in limiter.log_lines("decision") if line["tenant"] == "logged"]
+
+    def told() -> list[dict[str, Any]]:
+        return [line for line in limiter.log_lines("decision") if line["tenant"] == "logged"]
+
+    await asyncio.to_thread(wait_until, lambda: bool(told()), "the line of the decision")
+    (line,) = told()
     assert (line["request_id"], line["outcome"], line["tier"]) == ("r-1", "allowed", "premium")
     assert created.secret.encode() not in limiter.log_file.read_bytes()
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.ratelimit.bucket import MICROS_PER_SECOND, Decision, Limit, Spend
 from services.ratelimit.bucket_store import BucketsUnreachableError, InMemoryBucketStore
-from services.ratelimit.degrading_bucket_store import PROBE_SECONDS, DegradingBucketStore
+from services.ratelimit.degrading_bucket_store import LATE_IN_A_ROW, PROBE_SECONDS, DegradingBucketStore
 from services.ratelimit.fleet import Beat
 
 FREE = Limit(1, 12)
@@ -57,7 +57,7 @@ class Notes:
     changes: list[str] = field(default_factory=list)
     alone: int = 0
 
-    def degraded(self, cause: BucketsUnreachableError) -> None:
+    def degraded(self, cause: BaseException | None) -> None:
         self.changes.append("degraded")
 
     def recovered(self) -> None:
@@ -115,10 +115,23 @@ async def test_silence_is_an_outage() -> None:
     shared = Shared(silence=asyncio.Event())
     notes = Notes()
     store = limiter(shared, notes)
-    decisions = await asyncio.gather(*(store.take([Spend("a", FREE, 1)]) for _ in range(20)))
-    assert sum(decision.allowed for decision in decisions) == 12
-    assert all(decision.degraded for decision in decisions)
-    assert notes.changes == ["degraded"]
+    for lateness in range(1, LATE_IN_A_ROW + 1):
+        decisions = await asyncio.gather(*(store.take([Spend("a", FREE, 1)]) for _ in range(20)))
+        assert all(decision.degraded for decision in decisions)
+        assert notes.changes == (["degraded"] if lateness == LATE_IN_A_ROW else [])
+
+
+async def test_one_late_answer_is_decided_alone_and_is_no_outage() -> None:
+    shared, notes = Shared(limiters=1, silence=asyncio.Event()), Notes()
+    store = limiter(shared, notes)
+    assert (await store.take([Spend("a", FREE, 5)])).degraded
+    shared.silence = None
+    assert await admitted(limiter(shared), 12) == 12
+    assert not (await store.take([Spend("a", FREE, 0)])).degraded
+    assert notes.changes == []
+    await store.look()
+    shared.seconds = 5
+    assert await admitted(limiter(shared), 12) == 0
 
 
 async def test_an_outage_is_told_once_and_its_decisions_are_counted() -> None:
