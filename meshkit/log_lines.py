@@ -10,8 +10,8 @@ GATHERING_SECONDS = 0.005
 class LogLines:
     """Writes lines in their order: warnings and worse at once, others together with what follows in a few milliseconds.
 
-    Each write is a system call during which other threads take their turn, which costs a busy process more than the line
-    itself. What has been told is written before the process ends, unless it is killed.
+    Each write is a system call during which other threads take their turn, which costs a busy process more than the
+    line itself. What has been told is written before the process ends, unless it is killed.
     """
 
     def __init__(self, stream: TextIO) -> None:
