@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 MOST_TOGETHER = 256
 MOST_ON_THE_WAY = 2
 """While so many batches are on their way, what arrives gathers for the next one."""
-PACE_SECONDS = 0.0006
+PACE_SECONDS = 0.001
 """How long each item of a batch holds back the next batch: when more than one arrives in this time, they gather.
 
 A busy event loop sees one item a tick, so without a pace each would travel alone.

@@ -19,15 +19,16 @@ MOST_GRAINS = 2**52
 RATE_ERROR = Fraction(1, 10**6)
 
 LOWEST_RATE = Fraction(1, 366 * 24 * 3600)
-HIGHEST_RATE = LARGEST_CAPACITY = 2**32
+HIGHEST_RATE = LARGEST_CAPACITY = 2**32 - 1
+"""What Envoy's protocol has room for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The size of a bucket. Raises ValueError for numbers out of range.
 
-    `rate_per_second` is one token a year to 2**32 a second, and exact when it is an int, a Fraction, or a float that
-    stands for a short decimal; `capacity` is 1 to 2**32 tokens.
+    `rate_per_second` is one token a year to 2**32 - 1 a second, and exact when it is an int, a Fraction, or a float that
+    stands for a short decimal; `capacity` is 1 to 2**32 - 1 tokens.
     """
 
     rate_per_second: Fraction
@@ -39,7 +40,7 @@ class Limit:
 
     def __init__(self, rate_per_second: Fraction | float, capacity: int) -> None:
         if not LOWEST_RATE <= rate_per_second <= HIGHEST_RATE:
-            raise ValueError("the rate must be from one token a year to 2**32 tokens per second")
+            raise ValueError("the rate must be from one token a year to 2**32 - 1 tokens per second")
         if not 1 <= capacity <= LARGEST_CAPACITY:
             raise ValueError(f"the capacity must be from 1 to {LARGEST_CAPACITY} tokens")
         rate = Fraction(str(rate_per_second))

@@ -87,7 +87,7 @@ def _status(status: Status) -> RateLimitResponse.DescriptorStatus:
             unit=_UNITS[status.rule.rate.unit],
             name=status.rule.name,
         ),
-        limit_remaining=min(status.holding.remaining, MOST_UINT32) if status.holding else 0,
+        limit_remaining=status.holding.remaining if status.holding else 0,
         duration_until_reset=_full_in(status.holding) if status.holding else None,
     )
 

@@ -4,8 +4,6 @@ import base64
 from typing import Any
 
 import msgspec
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct, Value
 
 from meshkit import status
 from meshkit.errors import Reason, ShoalError
@@ -14,7 +12,7 @@ from meshkit.identity import Authentication
 from services.ratelimit.bucket import MICROS_PER_SECOND, Holding
 from services.ratelimit.envoy_request import Question, Surface
 from services.ratelimit.limiter import Verdict
-from shoal.external.rls_pb2 import HeaderValue, RateLimitResponse
+from shoal.external.rls_pb2 import RateLimitResponse
 
 Headers = dict[str, str]
 
@@ -24,25 +22,36 @@ SERVED = frozenset({Authentication.API_KEY, Authentication.ANONYMOUS})
 
 def allowance(question: Question, verdict: Verdict, signed_identity: str) -> RateLimitResponse:
     """The request may go on, under the name that it was given."""
-    return RateLimitResponse(
-        overall_code=RateLimitResponse.OK,
-        statuses=_statuses(question, RateLimitResponse.OK, verdict.holding),
-        response_headers_to_add=_header_values(budget_headers(verdict.policy, verdict.holding)),
-        request_headers_to_add=_header_values({IDENTITY_HEADER: signed_identity}),
-    )
+    response = _response(RateLimitResponse.OK, question, verdict)
+    response.request_headers_to_add.add(key=IDENTITY_HEADER, value=signed_identity)
+    return response
 
 
 def refusal(question: Question, verdict: Verdict) -> RateLimitResponse:
     """The request ends here, with a body of ours that Envoy passes on."""
     error = rate_limited(verdict)
-    headers = budget_headers(verdict.policy, verdict.holding) | retry_headers(verdict.decision.retry_after_micros)
-    return RateLimitResponse(
-        overall_code=RateLimitResponse.OVER_LIMIT,
-        statuses=_statuses(question, RateLimitResponse.OVER_LIMIT, verdict.holding),
-        response_headers_to_add=_header_values(headers | _shape_headers(question.surface, error)),
-        raw_body=_body(question, error),
-        dynamic_metadata=Struct(fields={"reply": Value(string_value="limiter")}),
-    )
+    response = _response(RateLimitResponse.OVER_LIMIT, question, verdict)
+    _add_headers(response, retry_headers(verdict.decision.retry_after_micros))
+    _add_headers(response, _shape_headers(question.surface, error))
+    response.raw_body = _body(question, error)
+    response.dynamic_metadata["reply"] = "limiter"
+    return response
+
+
+def _response(code: RateLimitResponse.Code.ValueType, question: Question, verdict: Verdict) -> RateLimitResponse:
+    """One bucket pays for all descriptors, so all have its status."""
+    response, holding = RateLimitResponse(overall_code=code), verdict.holding
+    for _ in range(question.descriptors):
+        each = response.statuses.add(code=code, limit_remaining=holding.remaining)
+        each.duration_until_reset.FromMicroseconds(holding.full_in_micros)
+    _add_headers(response, budget_headers(verdict.policy, holding))
+    return response
+
+
+def _add_headers(response: RateLimitResponse, headers: Headers) -> None:
+    """In place: messages that are made first are copied, and this is done for every request."""
+    for key, value in headers.items():
+        response.response_headers_to_add.add(key=key, value=value)
 
 
 def rate_limited(verdict: Verdict) -> ShoalError:
@@ -110,20 +119,6 @@ def _rest_error(request_id: str, error: ShoalError) -> dict[str, Any]:
         "request_id": request_id,
         "retry_after_seconds": error.retry_after_seconds,
     }
-
-
-def _statuses(
-    question: Question, code: RateLimitResponse.Code.ValueType, holding: Holding
-) -> list[RateLimitResponse.DescriptorStatus]:
-    """One bucket pays for all descriptors, so all have its status."""
-    full_in = Duration()
-    full_in.FromMicroseconds(holding.full_in_micros)
-    one = RateLimitResponse.DescriptorStatus(code=code, limit_remaining=holding.remaining, duration_until_reset=full_in)
-    return [one] * question.descriptors
-
-
-def _header_values(headers: Headers) -> list[HeaderValue]:
-    return [HeaderValue(key=key, value=value) for key, value in headers.items()]
 
 
 def _seconds_up(micros: int) -> int:

@@ -1,8 +1,8 @@
 """Waiting for another server for a short time, of which the own event loop's lateness is no part."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -10,24 +10,30 @@ LATE_SECONDS = 0.001
 """A timer this late says that the loop was busy with other things."""
 
 
-async def in_time(call: Coroutine[Any, Any, Answer], *, seconds: float, at_most: float) -> Answer:
+async def in_time(call: Awaitable[Answer], *, seconds: float, at_most: float) -> Answer:
     """What the call returns. Raises TimeoutError, and cancels it, when it takes longer than `seconds`.
 
     An answer that has arrived is not read while the loop is busy. So when the timer itself comes late, the call is
     given that time back, again and again, up to `at_most` seconds in all.
     """
     loop = asyncio.get_running_loop()
-    task = loop.create_task(call)
     end = loop.time() + at_most
+
     due = min(loop.time() + seconds, end)
+    timer: asyncio.TimerHandle
+
+    def look(due: float) -> None:
+        nonlocal timer
+        now = loop.time()
+        if now - due < LATE_SECONDS or now >= end:
+            patience.reschedule(now)
+        else:
+            again = min(now + (now - due), end)
+            timer = loop.call_at(again, look, again)
+
+    timer = loop.call_at(due, look, due)
     try:
-        while True:
-            await asyncio.wait([task], timeout=due - loop.time())
-            if task.done():
-                return task.result()
-            late = loop.time() - due
-            if late < LATE_SECONDS or loop.time() >= end:
-                raise TimeoutError
-            due = min(loop.time() + late, end)
+        async with asyncio.timeout(None) as patience:
+            return await call
     finally:
-        task.cancel()
+        timer.cancel()

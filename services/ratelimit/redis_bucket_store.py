@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from redis.asyncio import Redis
 
 from meshkit.redis import FAILURES
@@ -36,13 +37,9 @@ class RedisBucketStore:
 
         Raises BucketsUnreachableError.
         """
-        keys: list[str] = []
-        arguments: list[int | str] = [self._clock() if self._clock else ""]
-        for spends in wishes:
-            arguments.append(len(spends))
-            for spend in spends:
-                keys.append(spend.bucket)
-                arguments += (*size_arguments(spend.limit), spend.grains, spend.mode.value)
+        keys = [spend.bucket for spends in wishes for spend in spends]
+        groups = [[(*size_arguments(spend.limit), spend.grains, spend.mode) for spend in spends] for spends in wishes]
+        arguments = [self._clock() if self._clock else "", msgspec.msgpack.encode(groups)]
         with reported_as_unreachable():
             answer = await self._take(keys=keys, args=arguments)
         outcomes = zip(answer[::2], answer[1::2], strict=True)

@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A wish for a reservation of 0 to 2**32 tokens, which lasts 1 s to 1 h unless it is renewed."""
+    """A wish for a reservation of 0 to 2**32 - 1 tokens, which lasts 1 s to 1 h unless it is renewed."""
 
     name: str
     tokens: int

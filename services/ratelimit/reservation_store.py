@@ -23,7 +23,7 @@ class ReservationStore(Protocol):
         ...
 
     async def settle(self, key_id: str, limits: CallerLimits, name: str, used: int) -> Answer:
-        """Ends a reservation and charges for 0 to 2**32 tokens, once for each name."""
+        """Ends a reservation and charges for 0 to 2**32 - 1 tokens, once for each name."""
         ...
 
     async def peek(self, key_id: str, limits: CallerLimits) -> Answer:

@@ -1,9 +1,9 @@
 -- Takes from token buckets. Each group of spends is taken whole or not at all, one group after the other.
 --
 -- KEYS: the buckets of all groups.
--- ARGV: the time, empty for the server's clock; then for each group the number of its buckets, and for each of these
---       what it holds when full, its grains per token, its gain per microsecond, what to take (all in grains), and the
---       mode: 0 enforced, 1 shadow, 2 charged.
+-- ARGV: the time, empty for the server's clock; the groups as msgpack, which is one argument to read instead of many:
+--       for each group its buckets, and for each of these what it holds when full, its grains per token, its gain per
+--       microsecond, what to take (all in grains), and the mode: 0 enforced, 1 shadow, 2 charged.
 -- Returns for each bucket the grains it holds after its group, and its own wait in microseconds.
 
 local SHADOW, CHARGED = 1, 2
@@ -36,21 +36,14 @@ local function paid(spend)
   return spend.mode == CHARGED and math.max(left, math.min(spend.grains, -spend.size.full)) or left
 end
 
-local key, arg = 0, 2
-while ARGV[arg] do
+local key = 0
+for _, group in ipairs(cmsgpack.unpack(ARGV[2])) do
   local spends, allowed = {}, true
-  for _ = 1, tonumber(ARGV[arg]) do
+  for _, wish in ipairs(group) do
     key = key + 1
-    local size = {full = tonumber(ARGV[arg + 1]), per_token = tonumber(ARGV[arg + 2]), gain = tonumber(ARGV[arg + 3])}
+    local size = {full = wish[1], per_token = wish[2], gain = wish[3]}
     local level = met(KEYS[key], size)
-    local spend = {
-      size = size,
-      level = level,
-      grains = level.grains,
-      cost = tonumber(ARGV[arg + 4]),
-      mode = tonumber(ARGV[arg + 5]),
-      wait = 0,
-    }
+    local spend = {size = size, level = level, grains = level.grains, cost = wish[4], mode = wish[5], wait = 0}
     if spend.cost > 0 and spend.mode ~= CHARGED then
       spend.wait = time_to_gain(size, spend.cost - spend.grains)
     end
@@ -58,9 +51,7 @@ while ARGV[arg] do
       allowed = false
     end
     spends[#spends + 1] = spend
-    arg = arg + 5
   end
-  arg = arg + 1
   for _, spend in ipairs(spends) do
     -- A refusal changes nothing. But a bucket from the future is always written, or it would be frozen until then.
     local left = allowed and spend.wait == 0 and paid(spend) or spend.grains

@@ -214,7 +214,7 @@ async def test_more_used_than_reserved_makes_a_debt_that_is_paid_back_first(
 
 async def test_a_debt_is_at_most_one_capacity(store: ReservationStore) -> None:
     for name in "abc":
-        await store.settle(CALLER, TOKENS, name, 2**32)
+        await store.settle(CALLER, TOKENS, name, 2**32 - 1)
     owing = await store.peek(CALLER, TOKENS)
     assert owing.model_tokens is not None
     assert owing.model_tokens.full_in_micros == 20_000 * MICROS_PER_SECOND

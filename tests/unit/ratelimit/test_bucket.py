@@ -227,7 +227,7 @@ def test_a_rate_that_needs_too_many_grains_is_the_nearest_that_fits(rate: Fracti
 
 @pytest.mark.parametrize(
     ("rate", "capacity"),
-    [(0, 10), (-1, 10), (2**32 + 1, 10), (1e-9, 10), (math.nan, 10), (math.inf, 10), (1, 0), (1, -1), (1, 2**32 + 1)],
+    [(0, 10), (-1, 10), (2**32, 10), (1e-9, 10), (math.nan, 10), (math.inf, 10), (1, 0), (1, -1), (1, 2**32)],
 )
 def test_a_limit_out_of_range_is_refused(rate: float, capacity: int) -> None:
     with pytest.raises(ValueError, match="must be from"):
@@ -236,7 +236,7 @@ def test_a_limit_out_of_range_is_refused(rate: float, capacity: int) -> None:
 
 def test_a_rate_too_low_for_its_capacity_is_refused() -> None:
     with pytest.raises(ValueError, match="too low"):
-        Limit(Fraction(1, 86400), 2**32)
+        Limit(Fraction(1, 86400), 2**32 - 1)
 
 
 def test_a_cost_that_the_bucket_never_holds_is_refused() -> None:
