@@ -10,8 +10,8 @@ from load.limits.progress import say
 from load.limits.report import Table
 from load.limits.waiting import until
 from meshkit.redis import open_redis
-from services.ratelimit.bucket import Limit, Spend
-from services.ratelimit.redis_bucket_store import RedisBucketStore
+from services.ratelimit.buckets.bucket import Limit, Spend
+from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
 
 TOGETHER = 250
 LIMIT = Limit(1, 60)

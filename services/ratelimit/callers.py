@@ -7,8 +7,8 @@ from typing import Protocol
 
 from meshkit.identity import Authentication
 from services.ratelimit import keys
-from services.ratelimit.bucket import Decision, Limit, Spend
-from services.ratelimit.bucket_store import BucketStore
+from services.ratelimit.buckets.bucket import Decision, Limit, Spend
+from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.keys import ApiKey
 from services.ratelimit.tiers import ANONYMOUS
 

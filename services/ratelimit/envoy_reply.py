@@ -9,7 +9,7 @@ from meshkit import status
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import Authentication
-from services.ratelimit.bucket import MICROS_PER_SECOND, Holding
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Holding
 from services.ratelimit.envoy_request import Question, Surface
 from services.ratelimit.limiter import Verdict
 from shoal.external.rls_pb2 import RateLimitResponse

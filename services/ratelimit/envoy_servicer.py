@@ -12,7 +12,7 @@ from meshkit.errors import ShoalError
 from meshkit.identity import LIFETIME_SECONDS, Identity, IdentitySigner
 from services.ratelimit import envoy_reply, envoy_request
 from services.ratelimit.callers import Caller
-from services.ratelimit.descriptor_servicer import DescriptorServicer
+from services.ratelimit.domains.descriptor_servicer import DescriptorServicer
 from services.ratelimit.envoy_request import DOMAIN, Question
 from services.ratelimit.limiter import Limiter, Verdict
 from services.ratelimit.metrics import LimiterMetrics

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from meshkit.errors import Reason, ShoalError, field_invalid
 from meshkit.identity import Identity
-from services.ratelimit.bucket import Decision, Holding
-from services.ratelimit.bucket_store import BucketStore
+from services.ratelimit.buckets.bucket import Decision, Holding
+from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.callers import Asker, Caller, Callers
 from services.ratelimit.limits import CallerLimits, Limits, Payment
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from services.ratelimit.bucket import Limit, Mode, Spend
+from services.ratelimit.buckets.bucket import Limit, Mode, Spend
 from services.ratelimit.tiers import ANONYMOUS, Tiers
 
 ROUTES = ("task", "chat", "models", "sessions", "preferences", "other")

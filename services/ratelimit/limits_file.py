@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from services.ratelimit import yaml_lines
-from services.ratelimit.bucket import LARGEST_CAPACITY, Limit
+from services.ratelimit.buckets.bucket import LARGEST_CAPACITY, Limit
 from services.ratelimit.callers import ANONYMOUS_TENANT
 from services.ratelimit.limits import ROUTES, ConcurrencyLimit, Limits, Overrides, RateLimit, RouteLimits, tier_limits
 from services.ratelimit.tiers import Tiers

@@ -11,24 +11,24 @@ from meshkit.database import open_engine
 from meshkit.process import Listening
 from meshkit.redis import open_redis
 from services.ratelimit import envoy_servicer, servicer
+from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketStore
+from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
+from services.ratelimit.buckets.redis_fleet import RedisFleet
+from services.ratelimit.buckets.shared_limits_observer import SharedLimitsObserver
 from services.ratelimit.callers import Callers
-from services.ratelimit.degrading_bucket_store import DegradingBucketStore
-from services.ratelimit.descriptor_limiter import DescriptorLimiter
-from services.ratelimit.descriptor_servicer import DescriptorServicer
-from services.ratelimit.domain_file import Domains, parse_files
+from services.ratelimit.domains.descriptor_limiter import DescriptorLimiter
+from services.ratelimit.domains.descriptor_servicer import DescriptorServicer
+from services.ratelimit.domains.domain_file import Domains, parse_files
 from services.ratelimit.envoy_servicer import EnvoyServicer
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.limiter import Limiter
 from services.ratelimit.limits import Limits
 from services.ratelimit.limits_file import limits_in
 from services.ratelimit.metrics import LimiterMetrics
-from services.ratelimit.redis_bucket_store import RedisBucketStore
-from services.ratelimit.redis_fleet import RedisFleet
-from services.ratelimit.redis_reservation_store import RedisReservationStore
-from services.ratelimit.reservations import Reservations
+from services.ratelimit.reservations.redis_reservation_store import RedisReservationStore
+from services.ratelimit.reservations.reservations import Reservations
 from services.ratelimit.servicer import RateLimitServicer
 from services.ratelimit.settings import RatelimitSettings
-from services.ratelimit.shared_limits_observer import SharedLimitsObserver
 from services.ratelimit.sql_key_store import SqlKeyStore
 from services.ratelimit.watched_file import WatchedFiles
 from shoal.external import rls_pb2_grpc

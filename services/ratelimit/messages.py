@@ -5,9 +5,9 @@ import re
 from google.protobuf.duration_pb2 import Duration
 
 from meshkit.errors import field_invalid, field_required
-from services.ratelimit.bucket import MICROS_PER_SECOND, Holding
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Holding
 from services.ratelimit.limits import CallerLimits
-from services.ratelimit.reservation import (
+from services.ratelimit.reservations.reservation import (
     LONGEST_TTL_MICROS,
     MOST_TOKENS,
     SHORTEST_TTL_MICROS,

@@ -16,8 +16,8 @@ from services.ratelimit.callers import ANONYMOUS_TENANT
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import ApiKey, KeyStore
 from services.ratelimit.limiter import Limiter
-from services.ratelimit.reservation import Outcome
-from services.ratelimit.reservations import Reservations
+from services.ratelimit.reservations.reservation import Outcome
+from services.ratelimit.reservations.reservations import Reservations
 from services.ratelimit.tiers import Tiers
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from shoal.ratelimit.v1 import ratelimit_pb2_grpc

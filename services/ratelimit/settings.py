@@ -9,8 +9,8 @@ from sqlalchemy.engine import URL
 from meshkit.database import database_url
 from meshkit.redis import check_url
 from meshkit.settings import Port, ServiceSettings, failed_checks
-from services.ratelimit.bucket import Limit
-from services.ratelimit.domain_file import Domains, parse_files
+from services.ratelimit.buckets.bucket import Limit
+from services.ratelimit.domains.domain_file import Domains, parse_files
 from services.ratelimit.limits import Limits, tier_limits
 from services.ratelimit.limits_file import limits_in
 from services.ratelimit.tiers import Tiers, parse_tiers

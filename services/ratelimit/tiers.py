@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.ratelimit.bucket import Limit
+from services.ratelimit.buckets.bucket import Limit
 
 ANONYMOUS = "anonymous"
 """The tier of callers without a key. It must be configured."""

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from meshkit.redis import open_redis
-from services.ratelimit.bucket import MICROS_PER_SECOND, Decision, Limit, Mode, Spend
-from services.ratelimit.bucket_store import BucketStore, BucketsUnreachableError, InMemoryBucketStore
-from services.ratelimit.redis_bucket_store import RedisBucketStore
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Limit, Mode, Spend
+from services.ratelimit.buckets.bucket_store import BucketStore, BucketsUnreachableError, InMemoryBucketStore
+from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
 from tests.ports import free_port
 
 START = 1_800_000_000 * MICROS_PER_SECOND

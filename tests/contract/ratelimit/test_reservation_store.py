@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from meshkit.redis import open_redis
-from services.ratelimit.bucket import MICROS_PER_SECOND, Limit
-from services.ratelimit.bucket_store import BucketsUnreachableError
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit
+from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
-from services.ratelimit.redis_reservation_store import RedisReservationStore
-from services.ratelimit.reservation import LONGEST_TTL_MICROS, Answer, Outcome, Request
-from services.ratelimit.reservation_store import InMemoryReservationStore, ReservationStore
+from services.ratelimit.reservations.redis_reservation_store import RedisReservationStore
+from services.ratelimit.reservations.reservation import LONGEST_TTL_MICROS, Answer, Outcome, Request
+from services.ratelimit.reservations.reservation_store import InMemoryReservationStore, ReservationStore
 from tests.ports import free_port
 
 START = 1_800_000_000 * MICROS_PER_SECOND

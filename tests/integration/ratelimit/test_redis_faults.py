@@ -13,10 +13,10 @@ import pytest
 from redis.asyncio import Redis
 
 from meshkit.redis import open_redis
-from services.ratelimit.bucket import Limit, Spend
-from services.ratelimit.degrading_bucket_store import DegradingBucketStore
-from services.ratelimit.redis_bucket_store import RedisBucketStore
-from services.ratelimit.redis_fleet import LIFE_SECONDS, RedisFleet
+from services.ratelimit.buckets.bucket import Limit, Spend
+from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketStore
+from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
+from services.ratelimit.buckets.redis_fleet import LIFE_SECONDS, RedisFleet
 from tests.backends import Valkey, running_valkey
 from tests.ports import free_port
 from tests.tcp_proxy import TcpProxy, tcp_proxy

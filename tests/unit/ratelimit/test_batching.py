@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.ratelimit.batching import LONGEST_PAUSE_SECONDS, MOST_ON_THE_WAY, MOST_TOGETHER, Batcher
+from services.ratelimit.buckets.batching import LONGEST_PAUSE_SECONDS, MOST_ON_THE_WAY, MOST_TOGETHER, Batcher
 
 
 class Doubling:

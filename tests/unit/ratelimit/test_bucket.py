@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ratelimit.bucket import MICROS_PER_SECOND, MOST_GRAINS, Level, Limit, Mode, Spend, refilled, take
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, MOST_GRAINS, Level, Limit, Mode, Spend, refilled, take
 
 FREE = Limit(rate_per_second=1, capacity=10)
 BASIC = Limit(rate_per_second=10, capacity=50)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.ratelimit.bucket import MICROS_PER_SECOND, Decision, Limit, Spend
-from services.ratelimit.bucket_store import BucketsUnreachableError, InMemoryBucketStore
-from services.ratelimit.degrading_bucket_store import LATE_IN_A_ROW, PROBE_SECONDS, DegradingBucketStore
-from services.ratelimit.fleet import Beat
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Limit, Spend
+from services.ratelimit.buckets.bucket_store import BucketsUnreachableError, InMemoryBucketStore
+from services.ratelimit.buckets.degrading_bucket_store import LATE_IN_A_ROW, PROBE_SECONDS, DegradingBucketStore
+from services.ratelimit.buckets.fleet import Beat
 
 FREE = Limit(1, 12)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from meshkit.errors import Reason, ShoalError
-from services.ratelimit.bucket import MICROS_PER_SECOND, Decision, Spend
-from services.ratelimit.bucket_store import InMemoryBucketStore
-from services.ratelimit.descriptor_limiter import Answer, Descriptor, DescriptorLimiter
-from services.ratelimit.domain import Entry, Rate, Unit
-from services.ratelimit.domain_file import parse_files
-from services.ratelimit.local_buckets import LocalBuckets
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Spend
+from services.ratelimit.buckets.bucket_store import InMemoryBucketStore
+from services.ratelimit.buckets.local_buckets import LocalBuckets
+from services.ratelimit.domains.descriptor_limiter import Answer, Descriptor, DescriptorLimiter
+from services.ratelimit.domains.domain import Entry, Rate, Unit
+from services.ratelimit.domains.domain_file import parse_files
 
 FILE = """\
 domain: api

@@ -7,10 +7,10 @@ from google.protobuf.wrappers_pb2 import UInt64Value
 from prometheus_client import CollectorRegistry
 
 from meshkit.errors import Reason, ShoalError
-from services.ratelimit.bucket_store import InMemoryBucketStore
-from services.ratelimit.descriptor_limiter import DescriptorLimiter
-from services.ratelimit.descriptor_servicer import DescriptorServicer
-from services.ratelimit.domain_file import parse_files
+from services.ratelimit.buckets.bucket_store import InMemoryBucketStore
+from services.ratelimit.domains.descriptor_limiter import DescriptorLimiter
+from services.ratelimit.domains.descriptor_servicer import DescriptorServicer
+from services.ratelimit.domains.domain_file import parse_files
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 

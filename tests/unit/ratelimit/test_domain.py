@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ratelimit.domain import Branch, Domain, Entry, Level, Rate, Rule, Unit
+from services.ratelimit.domains.domain import Branch, Domain, Entry, Level, Rate, Rule, Unit
 
 Pair = tuple[str, str | bytes]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.ratelimit.domain import Domain, Entry, Rule, Unit
-from services.ratelimit.domain_file import parse, parse_files
+from services.ratelimit.domains.domain import Domain, Entry, Rule, Unit
+from services.ratelimit.domains.domain_file import parse, parse_files
 from services.ratelimit.yaml_lines import FaultyFileError
 
 FILE = """\

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshkit.identity import Authentication
-from services.ratelimit.bucket import Decision, Holding, Limit
+from services.ratelimit.buckets.bucket import Decision, Holding, Limit
 from services.ratelimit.callers import Asker, Caller
 from services.ratelimit.envoy_reply import allowance, refusal
 from services.ratelimit.envoy_request import Question, Surface

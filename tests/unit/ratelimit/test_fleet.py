@@ -1,6 +1,6 @@
 """How many limiters share the limits."""
 
-from services.ratelimit.fleet import MEMORY_SECONDS, FleetSize
+from services.ratelimit.buckets.fleet import MEMORY_SECONDS, FleetSize
 
 
 def test_before_anybody_counted_it_is_what_is_known_without_asking() -> None:

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Authentication, Identity
 from services.ratelimit import keys
-from services.ratelimit.bucket import Decision, Limit, Spend
-from services.ratelimit.bucket_store import InMemoryBucketStore
+from services.ratelimit.buckets.bucket import Decision, Limit, Spend
+from services.ratelimit.buckets.bucket_store import InMemoryBucketStore
 from services.ratelimit.callers import Asker, Callers
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import ApiKey, InMemoryKeyStore

@@ -1,6 +1,6 @@
 """Which limits hold for whom."""
 
-from services.ratelimit.bucket import Limit, Mode
+from services.ratelimit.buckets.bucket import Limit, Mode
 from services.ratelimit.limits import (
     CallerLimits,
     ConcurrencyLimit,

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from services.ratelimit.bucket import Limit
+from services.ratelimit.buckets.bucket import Limit
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, Payment, RateLimit
 from services.ratelimit.limits_file import limits_in, read_limits
 from services.ratelimit.tiers import parse_tiers

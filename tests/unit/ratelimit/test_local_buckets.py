@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from services.ratelimit.bucket import MICROS_PER_SECOND, Limit, Mode, Spend, take
-from services.ratelimit.local_buckets import LocalBuckets
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit, Mode, Spend, take
+from services.ratelimit.buckets.local_buckets import LocalBuckets
 
 FREE = Limit(1, 12)
 SECOND = MICROS_PER_SECOND

@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ratelimit.bucket import MICROS_PER_SECOND, Limit
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
-from services.ratelimit.reservation import Account, Answer, Outcome, Request
+from services.ratelimit.reservations.reservation import Account, Answer, Outcome, Request
 
 MINUTE = 60 * MICROS_PER_SECOND
 LIMIT = Limit.per(1000, 60)

@@ -4,12 +4,12 @@ import pytest
 
 from meshkit.errors import Code, Reason, ShoalError
 from meshkit.identity import Authentication, Identity
-from services.ratelimit.bucket import MICROS_PER_SECOND, Limit
-from services.ratelimit.bucket_store import BucketsUnreachableError
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit
+from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, Limits, RateLimit
-from services.ratelimit.reservation import Answer, Outcome, Request
-from services.ratelimit.reservation_store import InMemoryReservationStore
-from services.ratelimit.reservations import UNLIMITED, Reservations
+from services.ratelimit.reservations.reservation import Answer, Outcome, Request
+from services.ratelimit.reservations.reservation_store import InMemoryReservationStore
+from services.ratelimit.reservations.reservations import UNLIMITED, Reservations
 
 MINUTE = 60 * MICROS_PER_SECOND
 REQUESTS = RateLimit(Limit(1, 10))

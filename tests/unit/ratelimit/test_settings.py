@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from meshkit.settings import SettingsError, load
-from services.ratelimit.bucket import Limit
+from services.ratelimit.buckets.bucket import Limit
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
 from services.ratelimit.settings import RatelimitSettings
 

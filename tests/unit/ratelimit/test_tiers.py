@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ratelimit.bucket import Limit
+from services.ratelimit.buckets.bucket import Limit
 from services.ratelimit.tiers import Tier, parse_tiers
 
 

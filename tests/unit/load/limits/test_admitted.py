@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from load.limits.admitted import Tier, is_exact
 from load.limits.overload import schedule
-from services.ratelimit.bucket import Level, Limit, Spend, take
+from services.ratelimit.buckets.bucket import Level, Limit, Spend, take
 
 FREE = Tier("free", rate=1, burst=10, clients=270, overload=2.0)
 PREMIUM = Tier("premium", rate=100, burst=200, clients=3, overload=1.5)

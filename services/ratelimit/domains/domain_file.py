@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
-from services.ratelimit.domain import WILDCARD, Branch, Domain, Level, Rate, Rule, Unit
+from services.ratelimit.domains.domain import WILDCARD, Branch, Domain, Level, Rate, Rule, Unit
 from services.ratelimit.watched_file import Texts, naming
 from services.ratelimit.yaml_lines import Path, fault_at, read
 

@@ -8,8 +8,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from meshkit.redis import FAILURES
-from services.ratelimit.bucket import Decision, Limit, Spend, decision
-from services.ratelimit.bucket_store import BucketsUnreachableError
+from services.ratelimit.buckets.bucket import Decision, Limit, Spend, decision
+from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
 
 BUCKET_SCRIPT = Path(__file__).with_name("bucket.lua").read_text()
 """What every script that touches buckets begins with."""

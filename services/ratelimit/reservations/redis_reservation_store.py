@@ -5,10 +5,10 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from services.ratelimit.buckets.redis_bucket_store import BUCKET_SCRIPT, reported_as_unreachable, size_arguments
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
 from services.ratelimit.patience import in_time
-from services.ratelimit.redis_bucket_store import BUCKET_SCRIPT, reported_as_unreachable, size_arguments
-from services.ratelimit.reservation import Answer, Outcome, Request, answer
+from services.ratelimit.reservations.reservation import Answer, Outcome, Request, answer
 
 _SCRIPT = Path(__file__).with_name("reservation.lua").read_text()
 

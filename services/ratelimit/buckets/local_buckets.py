@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.ratelimit.bucket import Decision, Level, Limit, Mode, Spend, refilled, take
+from services.ratelimit.buckets.bucket import Decision, Level, Limit, Mode, Spend, refilled, take
 
 REMEMBERED = 100_000
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from meshkit.redis import FAILURES
-from services.ratelimit.bucket import MICROS_PER_SECOND
-from services.ratelimit.fleet import Beat
-from services.ratelimit.redis_bucket_store import BUCKET_SCRIPT, reported_as_unreachable
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND
+from services.ratelimit.buckets.fleet import Beat
+from services.ratelimit.buckets.redis_bucket_store import BUCKET_SCRIPT, reported_as_unreachable
 
 KEY = "limiters"
 EPOCH_KEY = "epoch"

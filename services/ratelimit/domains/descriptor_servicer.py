@@ -6,9 +6,9 @@ from types import MappingProxyType
 from google.protobuf.duration_pb2 import Duration
 
 from meshkit.errors import ShoalError, field_invalid
-from services.ratelimit.bucket import MICROS_PER_SECOND, Holding
-from services.ratelimit.descriptor_limiter import Answer, Descriptor, DescriptorLimiter, Status
-from services.ratelimit.domain import Entry, Rate, Unit
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Holding
+from services.ratelimit.domains.descriptor_limiter import Answer, Descriptor, DescriptorLimiter, Status
+from services.ratelimit.domains.domain import Entry, Rate, Unit
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external.rls_pb2 import HeaderValue, RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 

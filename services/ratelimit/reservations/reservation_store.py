@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from services.ratelimit.limits import CallerLimits
-from services.ratelimit.reservation import Account, Answer, Request
+from services.ratelimit.reservations.reservation import Account, Answer, Request
 
 
 class ReservationStore(Protocol):

@@ -8,7 +8,15 @@ back. `reservation.lua` does the same. Times are whole microseconds.
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from services.ratelimit.bucket import LARGEST_CAPACITY, MICROS_PER_SECOND, Holding, Level, Limit, holding, refilled
+from services.ratelimit.buckets.bucket import (
+    LARGEST_CAPACITY,
+    MICROS_PER_SECOND,
+    Holding,
+    Level,
+    Limit,
+    holding,
+    refilled,
+)
 from services.ratelimit.limits import CallerLimits
 
 SHORTEST_TTL_MICROS = MICROS_PER_SECOND

@@ -27,8 +27,8 @@ HIGHEST_RATE = LARGEST_CAPACITY = 2**32 - 1
 class Limit:
     """The size of a bucket. Raises ValueError for numbers out of range.
 
-    `rate_per_second` is one token a year to 2**32 - 1 a second, and exact when it is an int, a Fraction, or a float that
-    stands for a short decimal; `capacity` is 1 to 2**32 - 1 tokens.
+    `rate_per_second` is one token a year to 2**32 - 1 a second, and exact when it is an int, a Fraction, or a float
+    that stands for a short decimal; `capacity` is 1 to 2**32 - 1 tokens.
     """
 
     rate_per_second: Fraction

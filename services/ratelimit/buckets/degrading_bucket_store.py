@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from services.ratelimit.batching import Batcher
-from services.ratelimit.bucket import MICROS_PER_SECOND, Decision, Spend
-from services.ratelimit.bucket_store import BucketsUnreachableError
-from services.ratelimit.fleet import Fleet, FleetSize
-from services.ratelimit.local_buckets import LocalBuckets
+from services.ratelimit.buckets.batching import Batcher
+from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Spend
+from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
+from services.ratelimit.buckets.fleet import Fleet, FleetSize
+from services.ratelimit.buckets.local_buckets import LocalBuckets
 from services.ratelimit.patience import in_time
 
 Answer = TypeVar("Answer")

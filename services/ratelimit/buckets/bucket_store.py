@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.ratelimit.bucket import Decision, Level, Spend, take
+from services.ratelimit.buckets.bucket import Decision, Level, Spend, take
 
 
 class BucketsUnreachableError(Exception):

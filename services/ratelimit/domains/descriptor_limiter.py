@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from meshkit.errors import field_invalid
-from services.ratelimit.bucket import Holding, Limit, Mode, Spend
-from services.ratelimit.bucket_store import BucketStore
-from services.ratelimit.domain import Domain, Entry, Match, Rate, Rule
+from services.ratelimit.buckets.bucket import Holding, Limit, Mode, Spend
+from services.ratelimit.buckets.bucket_store import BucketStore
+from services.ratelimit.domains.domain import Domain, Entry, Match, Rate, Rule
 
 MOST_DESCRIPTORS = 100
 MOST_ENTRIES = 32

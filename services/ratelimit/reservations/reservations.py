@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 from meshkit.errors import Reason, ShoalError, field_invalid
 from meshkit.identity import Identity
-from services.ratelimit.bucket_store import BucketsUnreachableError
+from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
 from services.ratelimit.limiter import CountShadow
 from services.ratelimit.limits import CallerLimits, Limits
-from services.ratelimit.reservation import Answer, Outcome, Request
-from services.ratelimit.reservation_store import ReservationStore
+from services.ratelimit.reservations.reservation import Answer, Outcome, Request
+from services.ratelimit.reservations.reservation_store import ReservationStore
 
 UNLIMITED = Answer(Outcome.DONE)
 

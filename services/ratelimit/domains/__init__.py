@@ -1,0 +1,1 @@
+"""Limits for somebody else's Envoy, in the format of envoyproxy/ratelimit."""
