@@ -16,7 +16,7 @@ from launcher.plan import make_plan
 from launcher.settings import UpSettings
 from launcher.supervisor import Supervisor
 from launcher.welcome import welcome
-from meshkit.identity import Authentication, Identity, IdentitySigner
+from meshkit.identity import IdentitySigner, unchecked
 from meshkit.settings import load
 
 _UNCHECKED_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
@@ -54,19 +54,8 @@ async def up(environ: Mapping[str, str]) -> None:
 def envoy_topology(settings: UpSettings, home: Home) -> Topology:
     """The topology with the identity of callers on routes that fail open, signed for this mesh."""
     signer = IdentitySigner.from_file(settings.mesh_secret_file or str(home.secret_file))
-    identity = signer.sign(unchecked(time.time()))
+    identity = signer.sign(unchecked(expires=time.time() + _UNCHECKED_LIFETIME_SECONDS))
     return dataclasses.replace(settings.topology(), fail_open=settings.fail_open(identity))
-
-
-def unchecked(now: float) -> Identity:
-    """A caller about whom nothing was checked; it has the rights of an anonymous one, or fewer."""
-    return Identity(
-        tenant="anonymous-unchecked",
-        tier="anonymous",
-        key_id="unchecked",
-        authentication=Authentication.UNCHECKED,
-        expires=now + _UNCHECKED_LIFETIME_SECONDS,
-    )
 
 
 async def _check(environ: Mapping[str, str]) -> None:

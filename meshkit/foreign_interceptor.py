@@ -18,6 +18,9 @@ log = structlog.get_logger()
 class ForeignInterceptor(grpc.aio.ServerInterceptor):
     """Asks for no identity. Without it, grpc would answer a fault with the names of Python classes."""
 
+    # It stands before every question of Envoy's, so a method is guarded once, and each kind of call by itself: what
+    # the three have in common would be one more coroutine or context for each call.
+
     def __init__(self) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 

@@ -21,6 +21,11 @@ LIFETIME_SECONDS = 20 * 60
 
 SECRET_MIN_BYTES = 32
 
+ANONYMOUS_TIER = "anonymous"
+"""The tier of callers without a key."""
+ANONYMOUS_TENANT = f"{ANONYMOUS_TIER}-"
+"""What the tenants of callers without a key begin with; no other tenant may."""
+
 
 class Authentication(StrEnum):
     """How the caller was told apart."""
@@ -51,6 +56,17 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     @property
     def is_anonymous(self) -> bool:
         return self.authentication in (Authentication.ANONYMOUS, Authentication.UNCHECKED)
+
+
+def unchecked(expires: float) -> Identity:
+    """A caller about whom nothing was checked; it has the rights of an anonymous one, or fewer."""
+    return Identity(
+        tenant=f"{ANONYMOUS_TENANT}unchecked",
+        tier=ANONYMOUS_TIER,
+        key_id="unchecked",
+        authentication=Authentication.UNCHECKED,
+        expires=expires,
+    )
 
 
 class IdentitySigner:
@@ -105,10 +121,27 @@ def require_known(identity: Identity) -> None:
         raise ShoalError(Reason.API_KEY_REQUIRED, "An API key is needed; send it as X-API-Key.")
 
 
-def require_api_key(identity: Identity, purpose: str) -> None:
-    """Raises ShoalError for an anonymous caller. `purpose` completes the sentence "An API key is needed ..."."""
+def require_checked(identity: Identity, purpose: str, *, field: str = "") -> None:
+    """Raises ShoalError LIMITER_UNAVAILABLE for a caller whose key nobody looked at.
+
+    `purpose` completes the sentence "The limiter is needed ...", `field` is the request's field that asks for it.
+    """
+    if identity.authentication is Authentication.UNCHECKED:
+        raise ShoalError(
+            Reason.LIMITER_UNAVAILABLE,
+            f"The limiter is needed {purpose} and cannot be reached now; try again, or do without.",
+            field=field,
+        )
+
+
+def require_api_key(identity: Identity, purpose: str, *, field: str = "") -> None:
+    """Raises ShoalError API_KEY_REQUIRED for an anonymous caller, and what require_checked does.
+
+    `purpose` completes the sentence "An API key is needed ...", `field` is the request's field that asks for it.
+    """
+    require_checked(identity, purpose, field=field)
     if identity.is_anonymous:
-        raise ShoalError(Reason.API_KEY_REQUIRED, f"An API key is needed {purpose}; send it as X-API-Key.")
+        raise ShoalError(Reason.API_KEY_REQUIRED, f"An API key is needed {purpose}; send it as X-API-Key.", field=field)
 
 
 def require_operator(identity: Identity) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+from threading import RLock
 from typing import TextIO
 
 GATHERING_SECONDS = 0.005
@@ -12,16 +13,23 @@ class LogLines:
 
     Each write is a system call during which other threads take their turn, which costs a busy process more than the
     line itself. What has been told is written before the process ends, unless it is killed.
+
+    Any thread may tell lines. One without an event loop writes at once, unless another's lines are waiting: then its
+    own go with them.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._gathered: list[str] = []
+        # Reentrant, since a destructor may have something to tell in the middle of a write.
+        self._lock = RLock()
         atexit.register(self._write)
 
     def gather(self, line: str) -> None:
-        self._gathered.append(line)
-        if len(self._gathered) > 1:
+        with self._lock:
+            self._gathered.append(line)
+            others_wait = len(self._gathered) > 1
+        if others_wait:
             return
         try:
             asyncio.get_running_loop().call_later(GATHERING_SECONDS, self._write)
@@ -30,15 +38,17 @@ class LogLines:
             self._write()
 
     def write(self, line: str) -> None:
-        self._gathered.append(line)
-        self._write()
+        with self._lock:
+            self._gathered.append(line)
+            self._write()
 
-    debug = info = msg = gather
-    warning = warn = error = exception = critical = fatal = failure = log = write
-    """What structlog calls, by the level of the line."""
+    debug = info = gather
+    warning = error = critical = write
+    """What structlog calls, by the level of the line. Its other methods end in these."""
 
     def _write(self) -> None:
-        lines, self._gathered = self._gathered, []
-        if lines:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+        with self._lock:
+            lines, self._gathered = self._gathered, []
+            if lines:
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()

@@ -104,6 +104,18 @@ class Mesh:
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    @contextmanager
+    def stopped(self, *processes: str) -> Iterator[None]:
+        """The processes are there and do nothing."""
+        pids = [self.pid(process) for process in processes]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def stop(self) -> None:
         """Stops it in order. Fails unless it ends well and leaves no process."""
         started = self.descendants()

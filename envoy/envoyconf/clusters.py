@@ -2,7 +2,7 @@
 
 from envoyconf.endpoints import load_assignment
 from envoyconf.extension import EnvoyObject, typed
-from envoyconf.topology import LOOPBACK, RLS_SERVICE, Pool, Protocol, Topology, otlp_address
+from envoyconf.topology import LOOPBACK, Pool, Protocol, Topology, otlp_address
 
 OTLP_CLUSTER = "otlp"
 HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -10,18 +10,13 @@ HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
 
 def clusters(topology: Topology) -> list[EnvoyObject]:
     """One cluster for each pool, and one for the trace collector if there is one."""
-    of_pools = [pool_cluster(pool, retries=retries_at_once(pool)) for pool in topology.pools()]
+    of_pools = [pool_cluster(pool) for pool in topology.pools()]
     if topology.otlp_endpoint is None:
         return of_pools
     return [*of_pools, otlp_cluster(topology.otlp_endpoint)]
 
 
-def retries_at_once(pool: Pool) -> int:
-    """How many retries are in order even with little traffic. What Envoy asks the limiter again, nobody has seen."""
-    return 1000 if pool.health == RLS_SERVICE else 3
-
-
-def pool_cluster(pool: Pool, *, retries: int) -> EnvoyObject:
+def pool_cluster(pool: Pool) -> EnvoyObject:
     """A pool of our own: the less busy of two random replicas that are healthy gets the call."""
     return {
         "name": pool.name,
@@ -33,7 +28,7 @@ def pool_cluster(pool: Pool, *, retries: int) -> EnvoyObject:
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [health_check(pool)],
         "outlier_detection": outlier_detection(),
-        "circuit_breakers": circuit_breakers(retries),
+        "circuit_breakers": circuit_breakers(pool.retries_at_once),
         "typed_extension_protocol_options": upstream_protocol(pool.protocol),
         "load_assignment": load_assignment(pool.name, [(LOOPBACK, port) for port in pool.ports]),
     }
@@ -75,15 +70,15 @@ def outlier_detection() -> EnvoyObject:
     }
 
 
-def circuit_breakers(retries: int) -> EnvoyObject:
-    """Wide limits, since queues and refusals are the services' own; beyond `retries`, a fifth of the traffic may be."""
+def circuit_breakers(retries_at_once: int) -> EnvoyObject:
+    """Wide limits, since queues and refusals are the services' own. A fifth of the traffic may be retries."""
     return {
         "thresholds": [
             {
                 "max_connections": 10000,
                 "max_pending_requests": 10000,
                 "max_requests": 10000,
-                "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": retries},
+                "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": retries_at_once},
                 "track_remaining": True,
             }
         ]

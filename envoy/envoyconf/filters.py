@@ -5,6 +5,14 @@ from envoyconf.topology import FloodGuard, Topology
 
 LIMITER_FILTER = "envoy.filters.http.ratelimit"
 OPEN_LIMITER_FILTER = "limiter-that-fails-open"
+LIMITER_DOMAIN = "shoal"
+"""As our limiter knows us; every other domain is of somebody else's Envoy."""
+LIMITER_SECONDS = 0.2
+"""How long a request waits for the limiter, its retries included."""
+LIMITER_RETRIES = 5
+"""The least busy limiter is a dead one, until its ejection has reached every thread of Envoy."""
+FIRST_RETRY_SECONDS = 0.005
+"""About how long the first retry waits, and later ones up to twice as long each, so that all fit into the time."""
 
 
 def front_filters(topology: Topology) -> list[EnvoyObject]:
@@ -45,11 +53,12 @@ def limiter(name: str, cluster: str, *, fails_open: bool) -> EnvoyObject:
     """Asks our limiter about each request, by the descriptors of its route. Without an answer, the request is refused,
     or goes on if `fails_open`.
     """
+    patience = f"{LIMITER_SECONDS}s"
     return extension(
         name,
         "extensions.filters.http.ratelimit.v3.RateLimit",
-        domain="shoal",
-        timeout="0.2s",
+        domain=LIMITER_DOMAIN,
+        timeout=patience,
         failure_mode_deny=not fails_open,
         status_on_error={"code": "ServiceUnavailable"},
         rate_limited_as_resource_exhausted=True,
@@ -57,14 +66,13 @@ def limiter(name: str, cluster: str, *, fails_open: bool) -> EnvoyObject:
             "transport_api_version": "V3",
             "grpc_service": {
                 "envoy_grpc": {"cluster_name": cluster},
-                "timeout": "0.2s",
+                "timeout": patience,
                 # Another limiter is asked only if this one cannot have spent anything.
                 "retry_policy": {
                     "retry_on": "connect-failure,refused-stream,reset-before-request",
-                    # The least busy limiter is a dead one, until its ejection has reached every thread of Envoy.
-                    "num_retries": 5,
+                    "num_retries": LIMITER_RETRIES,
                     # Envoy takes the longest wait for the time that one attempt has as well.
-                    "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.2s"},
+                    "retry_back_off": {"base_interval": f"{FIRST_RETRY_SECONDS}s", "max_interval": patience},
                 },
             },
         },

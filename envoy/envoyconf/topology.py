@@ -11,7 +11,6 @@ from envoyconf.route_names import ROUTE_NAMES
 
 LOOPBACK = "127.0.0.1"
 METRICS_OFFSET = 1000  # a process shows its metrics this far above its port
-RLS_SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 
 
 class Protocol(StrEnum):
@@ -32,6 +31,8 @@ class Pool:
     ports: tuple[int, ...]
     metrics_ports: tuple[int, ...] = ()
     """Where the processes show their Prometheus metrics, in the order of `ports`."""
+    retries_at_once: int = 3
+    """How many calls Envoy may be making again at the same time, even with little traffic."""
 
     def __post_init__(self) -> None:
         if not self.ports:
@@ -131,7 +132,14 @@ class Topology:
             envoy=EnvoyPorts(**_shifted(envoy, shift)),
             backing=BackingPorts(**_shifted(BackingPorts(), shift)),
             ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", limiter_row, shift),
-            ratelimit_rls=Pool(name="ratelimit-rls", protocol=grpc, health=RLS_SERVICE, ports=rls_ports),
+            ratelimit_rls=Pool(
+                name="ratelimit-rls",
+                protocol=grpc,
+                health="envoy.service.ratelimit.v3.RateLimitService",
+                ports=rls_ports,
+                # Whatever Envoy asks again, no limiter has seen.
+                retries_at_once=1000,
+            ),
             cache=_pool("cache", grpc, "shoal.cache.v1.CacheService", [8111], shift),
             agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, shift),
             gateway=_pool("gateway", http, "/health", gateway_row, shift),

@@ -17,7 +17,7 @@ from services.agent.openai_model import OpenAIModel
 from services.agent.pricing import PriceList
 from services.agent.quota_client import QuotaClient
 from services.agent.redis_session_store import RedisSessionStore
-from services.agent.reservations import Reservations
+from services.agent.reservations import Reserver
 from services.agent.servicer import AgentServicer
 from services.agent.settings import AgentSettings, agent_factory
 from services.agent.sql_preference_store import SqlPreferenceStore
@@ -64,10 +64,12 @@ async def run(settings: AgentSettings) -> None:
             sessions=sessions,
             preferences=preferences,
             cache=CacheClient(channel),
-            reservations=Reservations(
-                QuotaClient(channel), ttl_seconds=settings.reservation_ttl_seconds, mint_id=_mint_id
+            reserver=Reserver(
+                QuotaClient(channel),
+                answer_tokens=settings.reserve_output_tokens,
+                ttl_seconds=settings.reservation_ttl_seconds,
+                mint_id=_mint_id,
             ),
-            reserve_output_tokens=settings.reserve_output_tokens,
             system_prompt=settings.system_prompt,
             mint_id=_mint_id,
             clock=time.time,

@@ -6,8 +6,11 @@ from meshkit.errors import Reason, ShoalError
 from services.agent.conversation import AnswerEvent, Delta, ToolCall, Usage
 from services.agent.ports import AgentTurn
 
-CHARACTERS_PER_TOKEN = 4
-"""Roughly, in English. It is an estimate for reserving, and for settling where the model tells no usage."""
+BYTES_PER_TOKEN = 3
+"""Fewer than English has (about 4) and about what other scripts have in UTF-8: an estimate for reserving, rather too
+high than too low, and for settling where the model tells no usage."""
+MESSAGE_TOKENS = 8
+"""What a model's template puts around each message, roughly."""
 MOST_TOKENS = 10**9
 """More than any model can use in one turn: what callers ask for and what models tell counts up to here."""
 
@@ -23,12 +26,12 @@ def most_tokens(turn: AgentTurn, *, answer_tokens: int) -> int:
 def prompt_tokens(turn: AgentTurn) -> int:
     """An estimate of what the model is shown: messages, wishes for tools, tools."""
     messages = sum(
-        len(message.content) + sum(_characters(call) for call in message.tool_calls) for message in turn.messages
+        _size(message.content) + sum(_call_size(call) for call in message.tool_calls) for message in turn.messages
     )
     tools = sum(
-        len(tool.name) + len(tool.description) + len(msgspec.json.encode(tool.parameters)) for tool in turn.tools
+        _size(tool.name) + _size(tool.description) + len(msgspec.json.encode(tool.parameters)) for tool in turn.tools
     )
-    return _estimate(messages + tools)
+    return _estimate(messages + tools) + MESSAGE_TOKENS * len(turn.messages)
 
 
 class Meter:
@@ -38,7 +41,7 @@ class Meter:
         self._turn = turn
         self._read = 0
         self._written = 0
-        """Characters of the answer."""
+        """Bytes of the answer."""
         self._told = 0
         """Tokens, by the model's own account."""
 
@@ -49,9 +52,9 @@ class Meter:
     def count(self, event: AnswerEvent) -> None:
         match event:
             case Delta(text):
-                self._written += len(text)
+                self._written += _size(text)
             case ToolCall():
-                self._written += _characters(event)
+                self._written += _call_size(event)
             case Usage(input_tokens, output_tokens):
                 self._told += input_tokens + output_tokens
 
@@ -65,9 +68,13 @@ class Meter:
         return min(self._told or self._read + _estimate(self._written), MOST_TOKENS)
 
 
-def _characters(call: ToolCall) -> int:
-    return len(call.name) + len(call.arguments)
+def _call_size(call: ToolCall) -> int:
+    return _size(call.name) + _size(call.arguments)
 
 
-def _estimate(characters: int) -> int:
-    return -(-characters // CHARACTERS_PER_TOKEN)
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
+
+
+def _estimate(size: int) -> int:
+    return -(-size // BYTES_PER_TOKEN)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import grpc
@@ -35,7 +36,7 @@ class QuotaClient:
             response: pb.ReserveResponse = await _called(self._stub.Reserve, request, end=_in(seconds))
         except ShoalError as error:
             if error.reason is Reason.COST_ABOVE_CAPACITY:
-                raise _never(tokens) from error
+                raise _never(tokens, error) from error
             raise
         if not response.granted:
             raise _refusal(response, tokens)
@@ -85,11 +86,10 @@ def _refusal(response: pb.ReserveResponse, tokens: int) -> ShoalError:
     )
 
 
-def _never(tokens: int) -> ShoalError:
+def _never(tokens: int, refusal: ShoalError) -> ShoalError:
     return ShoalError(
         Reason.COST_ABOVE_CAPACITY,
-        f"This turn may use {tokens} model tokens, more than your limit ever allows at once; lower max_tokens, or show "
-        "the model less.",
+        f"This turn may use {tokens} model tokens; lower max_tokens, or show the model less. {refusal.message}",
         field="max_tokens",
     )
 
@@ -100,5 +100,5 @@ def _in(seconds: float) -> float:
 
 def _duration(seconds: float) -> Duration:
     duration = Duration()
-    duration.FromMicroseconds(round(seconds * 1_000_000))
+    duration.FromTimedelta(timedelta(seconds=seconds))
     return duration

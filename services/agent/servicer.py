@@ -9,7 +9,7 @@ import msgspec
 
 from meshkit import call
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
-from meshkit.identity import require_api_key
+from meshkit.identity import require_api_key, require_checked
 from meshkit.json_struct import from_struct, to_struct
 from services.agent import translate
 from services.agent.heartbeats import with_heartbeats
@@ -17,7 +17,6 @@ from services.agent.model_catalog import ModelCatalog
 from services.agent.ports import PreferenceStore, SessionStore
 from services.agent.request import TurnRequest, check, check_id
 from services.agent.turn import Started, TurnRunner
-from services.agent.unchecked import require_checked
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1.agent_pb2_grpc import AgentServiceServicer
 
@@ -77,7 +76,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         caller = call.current().identity
-        require_checked(caller, "sessions")
+        require_checked(caller, "for sessions")
         _require_id("session_id", request.session_id)
         session = await self._sessions.load(caller.tenant, request.session_id)
         if not session.messages:
@@ -92,14 +91,13 @@ class AgentServicer(AgentServiceServicer):
 
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Context) -> pb.DeleteSessionResponse:
         caller = call.current().identity
-        require_checked(caller, "sessions")
+        require_checked(caller, "for sessions")
         _require_id("session_id", request.session_id)
         existed = await self._sessions.delete(caller.tenant, request.session_id)
         return pb.DeleteSessionResponse(existed=existed)
 
     async def GetPreferences(self, request: pb.GetPreferencesRequest, context: Context) -> pb.GetPreferencesResponse:
         caller = call.current().identity
-        require_checked(caller, "preferences")
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
         kept = await self._preferences.get(caller.tenant, request.user_id)
@@ -107,7 +105,6 @@ class AgentServicer(AgentServiceServicer):
 
     async def PutPreferences(self, request: pb.PutPreferencesRequest, context: Context) -> pb.PutPreferencesResponse:
         caller = call.current().identity
-        require_checked(caller, "preferences")
         require_api_key(caller, "to keep preferences")
         _require_id("user_id", request.user_id)
         values = from_struct(request.preferences, field="preferences")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,16 +11,15 @@ import msgspec
 
 from meshkit.answer_key import AnswerIdentity, answer_key
 from meshkit.errors import Reason, ShoalError
-from meshkit.identity import Identity, require_api_key
+from meshkit.identity import Identity, require_api_key, require_checked
 from services.agent import cacheability, prompt
 from services.agent.conversation import AnswerEvent, Completed, Delta, Message, Role, ToolCall, Usage
-from services.agent.metering import Meter, most_tokens
+from services.agent.metering import Meter
 from services.agent.model_catalog import Choice, ModelCatalog
 from services.agent.ports import Agent, AgentTurn, AnswerCache, CachedAnswer, PreferenceStore, Session, SessionStore
 from services.agent.pricing import PriceList
 from services.agent.request import NEW_SESSION, TurnRequest
-from services.agent.reservations import Reservations
-from services.agent.unchecked import require_checked
+from services.agent.reservations import NoReservation, Reservation, Reserver
 
 RESPONSE_POLICY = "response"
 
@@ -76,24 +75,19 @@ class TurnRunner:
         sessions: SessionStore,
         preferences: PreferenceStore,
         cache: AnswerCache,
-        reservations: Reservations,
-        reserve_output_tokens: int,
+        reserver: Reserver,
         system_prompt: str,
         mint_id: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
-        """`mint_id` makes an unguessable id with the given prefix; `clock` is Unix time in seconds.
-
-        `reserve_output_tokens` are set aside for the answer to a caller who names no max_tokens.
-        """
+        """`mint_id` makes an unguessable id with the given prefix; `clock` is Unix time in seconds."""
         self._agent = agent
         self._catalog = catalog
         self._prices = prices
         self._sessions = sessions
         self._preferences = preferences
         self._cache = cache
-        self._reservations = reservations
-        self._reserve_output_tokens = reserve_output_tokens
+        self._reserver = reserver
         self._system_prompt = system_prompt
         self._mint_id = mint_id
         self._clock = clock
@@ -108,17 +102,13 @@ class TurnRunner:
         not reach its end is neither cached nor remembered; what it used of the model is settled all the same.
         """
         turn = await self._prepare(request, caller)
-        meter = Meter(turn.work)
-        async with AsyncExitStack() as reserved:
-            if turn.cached is None and caller.metered:
-                tokens = most_tokens(turn.work, answer_tokens=self._reserve_output_tokens)
-                await reserved.enter_async_context(self._reservations.held(tokens, used=meter.used))
-            yield self._started(turn), self._answer(turn, meter, reserved)
+        async with self._reserved(turn) as reservation:
+            yield self._started(turn), self._answer(turn, reservation)
 
     async def _prepare(self, request: TurnRequest, caller: Identity) -> _Turn:
         choice = await self._catalog.choose(request.model)
         if self._prices.is_paid(choice.model):
-            require_checked(caller, "models that cost money", field="model")
+            require_checked(caller, "for models that cost money", field="model")
         session, preferences = await self._load(request, caller)
         task = prompt.user_message(request.task, request.context) if request.task else None
         history = session.messages or request.history
@@ -145,14 +135,19 @@ class TurnRunner:
             cached=await self._cache.open(key) if use_cache else None,
         )
 
-    async def _answer(self, turn: _Turn, meter: Meter, reserved: AsyncExitStack) -> AsyncGenerator[AnswerEvent, None]:
+    def _reserved(self, turn: _Turn) -> AbstractAsyncContextManager[Reservation | NoReservation]:
+        if turn.cached is None and turn.caller.metered:
+            return self._reserver.held(turn.work)
+        return nullcontext(NoReservation(Meter(turn.work)))
+
+    async def _answer(self, turn: _Turn, reservation: Reservation | NoReservation) -> AsyncGenerator[AnswerEvent, None]:
         events: list[AnswerEvent] = []
-        async with aclosing(self._cached_or_computed(turn, meter)) as answering:
+        async with aclosing(self._cached_or_computed(turn, reservation.meter)) as answering:
             async for event in answering:
                 events.append(event)
                 if not isinstance(event, Completed):
                     yield event
-        await reserved.aclose()  # The model has done its part: what it used is settled.
+        await reservation.settle()  # The model has done its part.
         completed = _completed(events)
         if turn.use_cache and turn.cached is None and cacheability.may_be_kept(completed):
             await self._cache.store(turn.key, model=turn.choice.model, events=events)
@@ -173,7 +168,7 @@ class TurnRunner:
 
     async def _load_session(self, request: TurnRequest, caller: Identity) -> Session:
         if request.session_id:
-            require_checked(caller, "sessions", field="session_id")
+            require_checked(caller, "for sessions", field="session_id")
         if request.session_id in ("", NEW_SESSION):
             return NO_SESSION
         session = await self._sessions.load(caller.tenant, request.session_id)
@@ -188,8 +183,7 @@ class TurnRunner:
     async def _load_preferences(self, request: TurnRequest, caller: Identity) -> dict[str, Any]:
         if not request.user_id:
             return {}
-        require_checked(caller, "preferences", field="user_id")
-        require_api_key(caller, "to use preferences (user_id)")
+        require_api_key(caller, "to use preferences (user_id)", field="user_id")
         return (await self._preferences.get(caller.tenant, request.user_id)).values
 
     def _key(

@@ -5,15 +5,11 @@ import hmac
 from dataclasses import dataclass
 from typing import Protocol
 
-from meshkit.identity import Authentication
+from meshkit.identity import ANONYMOUS_TENANT, ANONYMOUS_TIER, Authentication
 from services.ratelimit import keys
 from services.ratelimit.buckets.bucket import Decision, Limit, Spend
 from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.keys import ApiKey
-from services.ratelimit.tiers import ANONYMOUS
-
-ANONYMOUS_TENANT = f"{ANONYMOUS}-"
-"""What the tenants of callers without a key begin with; no other tenant may."""
 
 
 class KnownKeys(Protocol):
@@ -108,4 +104,4 @@ def _is_the_same(found: str, asked: str) -> bool:
 
 def _from_address(address: str, authentication: Authentication, *, paid: Decision | None = None) -> Caller:
     tenant = ANONYMOUS_TENANT + hashlib.sha256(address.encode()).hexdigest()[:16]
-    return Caller(tenant, ANONYMOUS, address, authentication, paid)
+    return Caller(tenant, ANONYMOUS_TIER, address, authentication, paid)

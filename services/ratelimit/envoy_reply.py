@@ -10,6 +10,7 @@ from meshkit.errors import Reason, ShoalError
 from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import Authentication
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Holding
+from services.ratelimit.durations import millis_up, seconds_up
 from services.ratelimit.envoy_request import Question, Surface
 from services.ratelimit.limiter import Verdict
 from shoal.external.rls_pb2 import RateLimitResponse
@@ -57,7 +58,7 @@ def _add_headers(response: RateLimitResponse, headers: Headers) -> None:
 def rate_limited(verdict: Verdict) -> ShoalError:
     """What the client is told when its bucket, or what its address may get wrong, is spent."""
     wait = verdict.decision.retry_after_micros
-    again = f"Try again in {_plain(_millis_up(wait) / 1000)} s."
+    again = f"Try again in {_plain(millis_up(wait) / 1000)} s."
     if verdict.caller.authentication in SERVED:
         limit = verdict.holding.limit
         size = f"{_plain(float(limit.rate_per_second))} per second, {limit.capacity} at once"
@@ -73,8 +74,8 @@ def budget_headers(policy: str, holding: Holding) -> Headers:
     Times are whole seconds, rounded up, until the bucket is full.
     """
     capacity, remaining = holding.limit.capacity, holding.remaining
-    window = _seconds_up(holding.limit.micros_to_gain(holding.limit.full))
-    full_in = _seconds_up(holding.full_in_micros)
+    window = seconds_up(holding.limit.micros_to_gain(holding.limit.full))
+    full_in = seconds_up(holding.full_in_micros)
     return {
         "ratelimit-policy": f'"{policy}";q={capacity};w={window}',
         "ratelimit": f'"{policy}";r={remaining};t={full_in}',
@@ -87,9 +88,14 @@ def budget_headers(policy: str, holding: Holding) -> Headers:
 def retry_headers(retry_after_micros: int) -> Headers:
     """When the same request would pass, for HTTP in whole seconds and for gRPC in milliseconds, both rounded up."""
     return {
-        "retry-after": str(max(1, _seconds_up(retry_after_micros))),
-        status.PUSHBACK_HEADER: str(_millis_up(retry_after_micros)),
+        "retry-after": retry_after(retry_after_micros),
+        status.PUSHBACK_HEADER: str(millis_up(retry_after_micros)),
     }
+
+
+def retry_after(micros: int) -> str:
+    """The header's value: whole seconds, rounded up, at least one."""
+    return str(max(1, seconds_up(micros)))
 
 
 def _shape_headers(surface: Surface, error: ShoalError) -> Headers:
@@ -119,14 +125,6 @@ def _rest_error(request_id: str, error: ShoalError) -> dict[str, Any]:
         "request_id": request_id,
         "retry_after_seconds": error.retry_after_seconds,
     }
-
-
-def _seconds_up(micros: int) -> int:
-    return -(-micros // MICROS_PER_SECOND)
-
-
-def _millis_up(micros: int) -> int:
-    return -(-micros // 1000)
 
 
 def _plain(number: float) -> str:

@@ -6,10 +6,8 @@ from enum import StrEnum
 from meshkit.errors import field_invalid
 from services.ratelimit.callers import Asker
 from services.ratelimit.credentials import keys_in
+from services.ratelimit.limits import OTHER_ROUTE
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest
-
-DOMAIN = "shoal"
-OTHER_ROUTE = "other"
 
 
 class Surface(StrEnum):
@@ -35,8 +33,6 @@ class Question:
 
 def parse(request: RateLimitRequest) -> Question:
     """Raises ShoalError INVALID_ARGUMENT for what our Envoy's configuration never sends."""
-    if request.domain != DOMAIN:
-        raise field_invalid("domain", f"be '{DOMAIN}'")
     if request.hits_addend > 1:
         raise field_invalid("hits_addend", "be left out: each request spends one token")
     descriptors = [_entries(descriptor) for descriptor in request.descriptors]

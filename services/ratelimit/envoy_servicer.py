@@ -12,8 +12,9 @@ from meshkit.errors import ShoalError
 from meshkit.identity import LIFETIME_SECONDS, Identity, IdentitySigner
 from services.ratelimit import envoy_reply, envoy_request
 from services.ratelimit.callers import Caller
-from services.ratelimit.domains.descriptor_servicer import DescriptorServicer
-from services.ratelimit.envoy_request import DOMAIN, Question
+from services.ratelimit.domains.domain import OUR_DOMAIN
+from services.ratelimit.domains.domain_questions import DomainQuestions
+from services.ratelimit.envoy_request import Question
 from services.ratelimit.limiter import Limiter, Verdict
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external import rls_pb2_grpc
@@ -36,30 +37,30 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
         self,
         *,
         limiter: Limiter,
-        descriptors: DescriptorServicer,
+        others: DomainQuestions,
         signer: IdentitySigner,
         metrics: LimiterMetrics,
         exports_spans: bool,
     ) -> None:
-        """`descriptors` answers for all domains but our own Envoy's.
+        """`others` answers for all domains but our own Envoy's.
 
         Without `exports_spans` no trace is continued: Envoy passes it on by itself.
         """
         self._limiter = limiter
-        self._descriptors = descriptors
+        self._others = others
         self._exports_spans = exports_spans
         self._signer = signer
-        self._decisions = metrics.decisions
+        self._metrics = metrics
 
     async def ShouldRateLimit(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
         with self._span(context):
-            if request.domain != DOMAIN:
+            if request.domain != OUR_DOMAIN:
                 return await self._answer_foreign(request, context)
             return await self._answer(request, context)
 
     async def _answer_foreign(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:
         try:
-            return await self._descriptors.answer(request)
+            return await self._others.answer(request)
         except ShoalError as error:
             await context.abort(status.status_code(error.code), error.message)
 
@@ -74,7 +75,7 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
             question = envoy_request.parse(request)
             verdict = await self._limiter.admit(question.asker, question.route, time.monotonic())
         except ShoalError as error:
-            self._decisions.labels("", error.reason.lower()).inc()
+            self._metrics.count_decision("", error.reason.lower())
             await context.abort(status.status_code(error.code), error.message)
         self._record(question, verdict)
         if not verdict.decision.allowed:
@@ -95,7 +96,7 @@ class EnvoyServicer(rls_pb2_grpc.RateLimitServiceServicer):
 
     def _record(self, question: Question, verdict: Verdict) -> None:
         tier, result = verdict.caller.tier, outcome(verdict)
-        self._decisions.labels(tier, result).inc()
+        self._metrics.count_decision(tier, result)
         log.info("decision", request_id=question.request_id, outcome=result, tier=tier, tenant=verdict.caller.tenant)
 
 

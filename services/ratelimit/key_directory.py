@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -23,8 +24,6 @@ ASKED_TOGETHER = 500
 """How many keys one question of the background is about."""
 PATIENCE_SECONDS = 0.1
 """How long a request with a known key waits for the store, apart from the lateness of our own event loop."""
-AT_MOST_SECONDS = 0.15
-"""How long it waits in all: less than the 0.2 s that Envoy waits for us."""
 
 
 @dataclass(slots=True)
@@ -49,8 +48,8 @@ class KeyDirectory:
         self._count = count
         self._remembered = remembered
         # In the order of use, and of asking.
-        self._known: dict[str, _Known] = {}
-        self._unknown: dict[str, float] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
         self._running: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._store_fails = False
 
@@ -70,7 +69,7 @@ class KeyDirectory:
         if self._is_unknown(key_hash, now):
             self._count("remembered")
             return None
-        return await self._answer_to(self._question(key_hash, now))
+        return await self._ask_together(key_hash, now)
 
     def forget(self, key_hash: str) -> None:
         """The next look-up asks the store, and what was asked before is not remembered when it is answered."""
@@ -121,7 +120,7 @@ class KeyDirectory:
     async def _find_known(self, key_hash: str, known: _Known, now: float) -> ApiKey | None:
         age = now - known.asked_at
         known.used_at = now
-        self._known[key_hash] = self._known.pop(key_hash)
+        self._known.move_to_end(key_hash)
         if age < STALE_SECONDS:
             self._count("remembered")
             return known.key
@@ -129,9 +128,8 @@ class KeyDirectory:
             # `refresh` finds out when it works again; no request waits for that.
             self._count("outlasted")
             return known.key
-        answer = self._answer_to(self._question(key_hash, now))
         try:
-            return await in_time(answer, seconds=PATIENCE_SECONDS, at_most=AT_MOST_SECONDS)
+            return await in_time(self._ask_together(key_hash, now), seconds=PATIENCE_SECONDS)
         except (ShoalError, TimeoutError) as error:
             self._store_fails = True
             if age < OUTAGE_SECONDS:
@@ -141,16 +139,12 @@ class KeyDirectory:
                 Reason.DATABASE_UNAVAILABLE, "The database of API keys does not answer now; try again."
             ) from error
 
-    def _question(self, key_hash: str, now: float) -> asyncio.Task[ApiKey | None]:
-        """Callers who ask about the same key share one question."""
+    async def _ask_together(self, key_hash: str, now: float) -> ApiKey | None:
+        """Callers who ask about the same key share one question. One that leaves does not take it from the others."""
         running = self._running.get(key_hash)
         if running is None:
             running = self._running[key_hash] = asyncio.create_task(self._ask(key_hash, now))
-        return running
-
-    async def _answer_to(self, question: asyncio.Task[ApiKey | None]) -> ApiKey | None:
-        """A caller that leaves must not take the question away from the others."""
-        return await asyncio.shield(question)
+        return await asyncio.shield(running)
 
     async def _ask(self, key_hash: str, now: float) -> ApiKey | None:
         outcome = "failed"
@@ -184,6 +178,6 @@ class KeyDirectory:
         # A known key keeps its place in the order of use.
         self._known[key_hash] = _Known(key, asked_at, used_at=known.used_at if known else asked_at)
 
-    def _make_room(self, answers: dict[str, _Known] | dict[str, float]) -> None:
+    def _make_room(self, answers: OrderedDict[str, _Known] | OrderedDict[str, float]) -> None:
         if len(answers) >= self._remembered:
-            del answers[next(iter(answers))]
+            answers.popitem(last=False)

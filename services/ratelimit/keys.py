@@ -10,6 +10,9 @@ from typing import Protocol
 PREFIX = "sk-shoal-"
 ENTROPY_BYTES = 32
 
+TENANT_PATTERN = "[a-z][a-z0-9-]{0,63}"
+"""The names of tenants, apart from those that begin as the tenants of callers without a key do."""
+
 _FORM = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
@@ -40,7 +43,7 @@ class KeyStore(Protocol):
         ...
 
     async def find_many(self, hashes: Collection[str]) -> dict[str, ApiKey]:
-        """Those of up to 1,000 hashes whose keys are good, with their keys."""
+        """Those of up to 500 hashes whose keys are good, with their keys."""
         ...
 
     async def recent(self, count: int) -> list[ApiKey]:

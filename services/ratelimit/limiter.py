@@ -8,12 +8,8 @@ from meshkit.identity import Identity
 from services.ratelimit.buckets.bucket import Decision, Holding
 from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.callers import Asker, Caller, Callers
-from services.ratelimit.limits import CallerLimits, Limits, Payment
+from services.ratelimit.limits import CallerLimits, CountShadow, Kind, Limits, Payment
 
-CountShadow = Callable[[str, str], None]
-"""Is told the kind and the name of a shadow limit, each time that it would have refused what passed."""
-
-REQUESTS = "requests"
 ADDRESS = "address"
 """Whose limit it is that pays for callers without one good key."""
 
@@ -55,7 +51,7 @@ class Limiter:
         decision = caller.paid or await self._pay(rule.payments, caller.key_id, 1)
         if decision.degraded and rule.fail_closed:
             raise ShoalError(Reason.LIMITER_UNAVAILABLE, "The limits cannot be checked now; try again.")
-        policy = ADDRESS if caller.paid else rule.payments[0].name
+        policy = ADDRESS if caller.paid else rule.payments[0].rate.name
         return Verdict(caller, policy, decision, rule.metered)
 
     async def take(self, identity: Identity, cost: int) -> tuple[CallerLimits, Decision]:
@@ -64,26 +60,26 @@ class Limiter:
         Raises ShoalError if `cost` is 0 or more than the bucket ever holds.
         """
         limits = self._limits().of(tier=identity.tier, tenant=identity.tenant)
-        capacity = limits.requests.limit.capacity
+        rate = limits.requests
         if cost < 1:
             raise field_invalid("cost", "be 1 or more")
-        if cost > capacity:
+        if cost > rate.limit.capacity:
             raise ShoalError(
                 Reason.COST_ABOVE_CAPACITY,
-                f"The limits of '{limits.name}' never hold {cost} tokens; ask for {capacity} or fewer.",
+                f"The limit of '{rate.name}' never holds {cost} tokens; ask for {rate.limit.capacity} or fewer.",
                 field="cost",
             )
-        return limits, await self._pay([Payment(limits.name, limits.requests)], identity.key_id, cost)
+        return limits, await self._pay([Payment(rate)], identity.key_id, cost)
 
     async def peek(self, identity: Identity) -> tuple[CallerLimits, Decision]:
         """Looks into the caller's general bucket."""
         limits = self._limits().of(tier=identity.tier, tenant=identity.tenant)
-        return limits, await self._pay([Payment(limits.name, limits.requests)], identity.key_id, 0)
+        return limits, await self._pay([Payment(limits.requests)], identity.key_id, 0)
 
     async def _pay(self, payments: Iterable[Payment], key_id: str, cost: int) -> Decision:
         decision = await self._buckets.take([payment.spend(key_id, cost) for payment in payments])
         if decision.allowed:
             for payment, holding in zip(payments, decision.holdings, strict=True):
                 if payment.rate.shadow and holding.wait_micros:
-                    self._count_shadow(REQUESTS, payment.name)
+                    self._count_shadow(Kind.REQUESTS, payment.rate.name)
         return decision

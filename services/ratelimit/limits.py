@@ -1,22 +1,40 @@
 """Limits: what a caller may do, by its tier, its tenant and the route it asks for."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 
+from meshkit.identity import ANONYMOUS_TIER
 from services.ratelimit.buckets.bucket import Limit, Mode, Spend
-from services.ratelimit.tiers import ANONYMOUS, Tiers
+from services.ratelimit.tiers import Tiers
 
-ROUTES = ("task", "chat", "models", "sessions", "preferences", "other")
-"""What can be asked for at the front door."""
+OTHER_ROUTE = "other"
+"""Whatever has no name of its own."""
+ROUTES = ("task", "chat", "models", "sessions", "preferences", OTHER_ROUTE)
+"""What can be asked for at the front door, by the names that Envoy sends."""
 
 RULES_REMEMBERED = 1000
+
+
+class Kind(StrEnum):
+    """What a limit is about."""
+
+    REQUESTS = "requests"
+    MODEL_TOKENS = "model_tokens"
+    CONCURRENT = "concurrent"
+
+
+CountShadow = Callable[[Kind, str], None]
+"""Is told the kind and the name of a shadow limit, each time that it would have refused what passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """A limit that is kept by a token bucket. A shadow refuses nothing: what it would have refused is counted."""
 
+    name: str
+    """Whose limit it is, as a caller is told: a tier, a tenant or a route."""
     limit: Limit
     shadow: bool = False
 
@@ -25,6 +43,8 @@ class RateLimit:
 class ConcurrencyLimit:
     """How many calls of a caller may run at the same time. A shadow refuses nothing."""
 
+    name: str
+    """Whose limit it is, as for RateLimit."""
     calls: int
     shadow: bool = False
 
@@ -33,8 +53,6 @@ class ConcurrencyLimit:
 class CallerLimits:
     """All limits of one caller; None for a kind that is not limited."""
 
-    name: str
-    """Whose limits they are, as a caller is told: the tier's name, or the tenant's where it has requests of its own."""
     requests: RateLimit
     model_tokens: RateLimit | None = None
     concurrent: ConcurrencyLimit | None = None
@@ -73,11 +91,8 @@ class Overrides:
     concurrent: ConcurrencyLimit | None = None
     routes: Mapping[str, RouteLimits] = field(default_factory=dict)
 
-    def applied_to(self, limits: CallerLimits, *, name: str) -> CallerLimits:
-        """`name` is whose requests limit it is, if it is replaced."""
-        return replace(
-            limits,
-            name=name if self.requests else limits.name,
+    def applied_to(self, limits: CallerLimits) -> CallerLimits:
+        return CallerLimits(
             requests=self.requests or limits.requests,
             model_tokens=self.model_tokens or limits.model_tokens,
             concurrent=self.concurrent or limits.concurrent,
@@ -88,8 +103,6 @@ class Overrides:
 class Payment:
     """A bucket that pays for a request."""
 
-    name: str
-    """Whose limit it is, as a caller is told."""
     rate: RateLimit
     route: str = ""
     """The route that it is for; empty for the client's general bucket."""
@@ -111,7 +124,7 @@ class RequestRule:
 
 def tier_limits(tiers: Tiers) -> dict[str, CallerLimits]:
     """The limits that the settings give to tiers, by their names."""
-    return {name: CallerLimits(name, RateLimit(tiers.of(name).limit)) for name in tiers}
+    return {name: CallerLimits(RateLimit(name, tiers.of(name).limit)) for name in tiers}
 
 
 class Limits:
@@ -132,9 +145,9 @@ class Limits:
 
     def of(self, *, tier: str, tenant: str) -> CallerLimits:
         """The limits of a caller. A tier that is no longer configured has the limits of callers without a key."""
-        limits = self._tiers.get(tier) or self._tiers[ANONYMOUS]
+        limits = self._tiers.get(tier) or self._tiers[ANONYMOUS_TIER]
         overrides = self._tenants.get(tenant)
-        return overrides.applied_to(limits, name=tenant) if overrides else limits
+        return overrides.applied_to(limits) if overrides else limits
 
     def request(self, *, tier: str, tenant: str, route: str) -> RequestRule:
         """What decides on a caller's request.
@@ -147,9 +160,9 @@ class Limits:
     def _make_rule(self, tier: str, tenant: str, route: str) -> RequestRule:
         limits = self.of(tier=tier, tenant=tenant)
         on_route = self._on_route(tenant, route)
-        payments: tuple[Payment, ...] = (Payment(limits.name, limits.requests),)
+        payments: tuple[Payment, ...] = (Payment(limits.requests),)
         if on_route.requests:
-            own = Payment(route, on_route.requests, route)
+            own = Payment(on_route.requests, route)
             payments = (*payments, own) if own.rate.shadow else (own,)
         return RequestRule(payments, bool(on_route.fail_closed), limits.metered)
 

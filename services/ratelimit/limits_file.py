@@ -5,19 +5,19 @@ from typing import Annotated
 
 import msgspec
 
+from meshkit.identity import ANONYMOUS_TENANT, ANONYMOUS_TIER
 from services.ratelimit import yaml_lines
 from services.ratelimit.buckets.bucket import LARGEST_CAPACITY, Limit
-from services.ratelimit.callers import ANONYMOUS_TENANT
+from services.ratelimit.keys import TENANT_PATTERN
 from services.ratelimit.limits import ROUTES, ConcurrencyLimit, Limits, Overrides, RateLimit, RouteLimits, tier_limits
 from services.ratelimit.tiers import Tiers
-from services.ratelimit.watched_file import Texts, naming
 from services.ratelimit.yaml_lines import fault_at
 
 MOST_CALLS = 100_000
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_CAPACITY)]
 RouteName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(ROUTES)})$")]
-TenantName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,63}$")]
+TenantName = Annotated[str, msgspec.Meta(pattern=f"^{TENANT_PATTERN}$")]
 
 
 class _Requests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,10 +26,10 @@ class _Requests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shadow: bool = False
 
     def __post_init__(self) -> None:
-        self.rate_limit()
+        self.limit()
 
-    def rate_limit(self) -> RateLimit:
-        return RateLimit(Limit(self.per_second, self.burst), self.shadow)
+    def limit(self) -> Limit:
+        return Limit(self.per_second, self.burst)
 
 
 class _ModelTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,10 +38,10 @@ class _ModelTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shadow: bool = False
 
     def __post_init__(self) -> None:
-        self.rate_limit()
+        self.limit()
 
-    def rate_limit(self) -> RateLimit:
-        return RateLimit(Limit.per(self.per_minute, 60, capacity=self.burst), self.shadow)
+    def limit(self) -> Limit:
+        return Limit.per(self.per_minute, 60, capacity=self.burst)
 
 
 class _Concurrent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,8 +53,8 @@ class _Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests: _Requests | None = None
     fail_closed: bool | None = None
 
-    def limits(self) -> RouteLimits:
-        return RouteLimits(self.requests.rate_limit() if self.requests else None, self.fail_closed)
+    def limits(self, name: str) -> RouteLimits:
+        return RouteLimits(_rate_limit(name, self.requests), self.fail_closed)
 
 
 class _Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,34 +62,26 @@ class _Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_tokens: _ModelTokens | None = None
     concurrent: _Concurrent | None = None
 
-    def overrides(self) -> Overrides:
+    def overrides(self, name: str) -> Overrides:
+        concurrent = self.concurrent
         return Overrides(
-            requests=self.requests.rate_limit() if self.requests else None,
-            model_tokens=self.model_tokens.rate_limit() if self.model_tokens else None,
-            concurrent=ConcurrencyLimit(self.concurrent.calls, self.concurrent.shadow) if self.concurrent else None,
+            requests=_rate_limit(name, self.requests),
+            model_tokens=_rate_limit(name, self.model_tokens),
+            concurrent=ConcurrencyLimit(name, concurrent.calls, concurrent.shadow) if concurrent else None,
         )
 
 
 class _Tenant(_Tier, frozen=True, forbid_unknown_fields=True):
     routes: dict[RouteName, _Route] = {}
 
-    def overrides(self) -> Overrides:
-        return replace(super().overrides(), routes=_route_limits(self.routes))
+    def overrides(self, name: str) -> Overrides:
+        return replace(super().overrides(name), routes=_route_limits(self.routes))
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiers: dict[str, _Tier] = {}
     tenants: dict[TenantName, _Tenant] = {}
     routes: dict[RouteName, _Route] = {}
-
-
-def limits_in(files: Texts, tiers: Tiers) -> Limits:
-    """The limits of the one file. Raises ValueError, which names it and the line."""
-    if len(files) != 1:
-        raise ValueError("must name one file and no folder of several")
-    ((name, text),) = files.items()
-    with naming(name):
-        return read_limits(text, tiers)
 
 
 def read_limits(text: str, tiers: Tiers) -> Limits:
@@ -103,15 +95,19 @@ def read_limits(text: str, tiers: Tiers) -> Limits:
             raise fault_at(text, ["tiers", name], f"there is no tier {name!r}; SHOAL_TIERS has {', '.join(tiers)}")
     for name in file.tenants:
         if name.startswith(ANONYMOUS_TENANT):
-            raise fault_at(text, ["tenants", name], "callers without a key are limited by the tier 'anonymous'")
+            raise fault_at(text, ["tenants", name], f"callers without a key are limited by the tier {ANONYMOUS_TIER!r}")
     of_tiers = tier_limits(tiers)
-    of_tiers |= {name: tier.overrides().applied_to(of_tiers[name], name=name) for name, tier in file.tiers.items()}
+    of_tiers |= {name: tier.overrides(name).applied_to(of_tiers[name]) for name, tier in file.tiers.items()}
     return Limits(
         of_tiers,
-        tenants={name: tenant.overrides() for name, tenant in file.tenants.items()},
+        tenants={name: tenant.overrides(name) for name, tenant in file.tenants.items()},
         routes=_route_limits(file.routes),
     )
 
 
 def _route_limits(routes: dict[str, _Route]) -> dict[str, RouteLimits]:
-    return {name: route.limits() for name, route in routes.items()}
+    return {name: route.limits(name) for name, route in routes.items()}
+
+
+def _rate_limit(name: str, written: _Requests | _ModelTokens | None) -> RateLimit | None:
+    return RateLimit(name, written.limit(), written.shadow) if written else None

@@ -2,18 +2,20 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.ratelimit.limits import Kind
+
 
 class LimiterMetrics:
     """Counters in the registry of the process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.decisions = Counter(
+        self._decisions = Counter(
             "shoal_ratelimit_decisions",
             "Requests that Envoy asked about, by tier and outcome.",
             ("tier", "outcome"),
             registry=registry,
         )
-        self.domain_decisions = Counter(
+        self._domain_decisions = Counter(
             "shoal_ratelimit_domain_decisions",
             "Questions about descriptors, by domain and outcome; shadowed if only rules in shadow would have refused.",
             ("domain", "outcome"),
@@ -38,32 +40,49 @@ class LimiterMetrics:
             ("file", "outcome"),
             registry=registry,
         )
-
-        self.taken_together = Histogram(
+        self._batch_size = Histogram(
             "shoal_ratelimit_batch_size",
             "Decisions that shared a round trip to Redis.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )
-        self.is_degraded = Gauge(
+        self._is_degraded = Gauge(
             "shoal_ratelimit_degraded",
             "1 while Redis for limits cannot be used and each limiter decides from its share, else 0.",
             registry=registry,
         )
-        self.decided_alone = Counter(
+        self._degraded_decisions = Counter(
             "shoal_ratelimit_degraded_decisions",
             "Decisions that were made from this limiter's share, since Redis could not be used.",
             registry=registry,
         )
-        self.limiters = Gauge(
+        self._limiters = Gauge(
             "shoal_ratelimit_limiters", "Limiters that are alive, as last counted.", registry=registry
         )
 
-    def count_shadow(self, kind: str, name: str) -> None:
+    def count_decision(self, tier: str, outcome: str) -> None:
+        self._decisions.labels(tier, outcome).inc()
+
+    def count_domain_decision(self, domain: str, outcome: str) -> None:
+        self._domain_decisions.labels(domain, outcome).inc()
+
+    def count_look_up(self, outcome: str) -> None:
+        self._look_ups.labels(outcome).inc()
+
+    def count_shadow(self, kind: Kind, name: str) -> None:
         self._shadow_refusals.labels(kind, name).inc()
 
     def count_file(self, file: str, outcome: str) -> None:
         self._file_versions.labels(file, outcome).inc()
 
-    def count_look_up(self, outcome: str) -> None:
-        self._look_ups.labels(outcome).inc()
+    def observe_batch(self, decisions: int) -> None:
+        self._batch_size.observe(decisions)
+
+    def set_degraded(self, *, is_degraded: bool) -> None:
+        self._is_degraded.set(is_degraded)
+
+    def count_degraded_decision(self) -> None:
+        self._degraded_decisions.inc()
+
+    def set_limiters(self, alive: int) -> None:
+        self._limiters.set(alive)

@@ -1,5 +1,6 @@
 """Tells the log once that something this service needs is gone, and once that it is back."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,12 +19,12 @@ class OutageLog:
         self._needed = needed
         self._setting = setting
         self._meanwhile = meanwhile
-        self._is_gone = False
+        self._gone_since: float | None = None
 
     def gone(self, cause: BaseException | None) -> None:
-        if self._is_gone:
+        if self._gone_since is not None:
             return
-        self._is_gone = True
+        self._gone_since = time.monotonic()
         log.warning(
             "cannot be used: check that it runs, and its setting",
             needed=self._needed,
@@ -33,9 +34,10 @@ class OutageLog:
         )
 
     def back(self) -> None:
-        if self._is_gone:
-            self._is_gone = False
-            log.info("can be used again", needed=self._needed)
+        if self._gone_since is not None:
+            seconds = round(time.monotonic() - self._gone_since, 3)
+            self._gone_since = None
+            log.info("can be used again", needed=self._needed, gone_seconds=seconds)
 
     @contextmanager
     def watched(self) -> Iterator[None]:

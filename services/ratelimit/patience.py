@@ -6,11 +6,15 @@ from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
+ENVOY_WAITS_SECONDS = 0.2
+"""How long Envoy waits for the limiter."""
+AT_MOST_SECONDS = 0.15
+"""How long the limiter waits for anybody, so that Envoy still gets its answer."""
 LATE_SECONDS = 0.001
 """A timer this late says that the loop was busy with other things."""
 
 
-async def in_time(call: Awaitable[Answer], *, seconds: float, at_most: float) -> Answer:
+async def in_time(call: Awaitable[Answer], *, seconds: float, at_most: float = AT_MOST_SECONDS) -> Answer:
     """What the call returns. Raises TimeoutError, and cancels it, when it takes longer than `seconds`.
 
     An answer that has arrived is not read while the loop is busy. So when the timer itself comes late, the call is
@@ -18,7 +22,6 @@ async def in_time(call: Awaitable[Answer], *, seconds: float, at_most: float) ->
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + at_most
-
     due = min(loop.time() + seconds, end)
     timer: asyncio.TimerHandle
 

@@ -6,15 +6,14 @@ import time
 from typing import Any
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshkit import call
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
-from meshkit.identity import require_operator
-from services.ratelimit import keys, messages
-from services.ratelimit.callers import ANONYMOUS_TENANT
+from meshkit.identity import ANONYMOUS_TENANT, require_operator
+from services.ratelimit import keys, translate
+from services.ratelimit.durations import as_duration
 from services.ratelimit.key_directory import KeyDirectory
-from services.ratelimit.keys import ApiKey, KeyStore
+from services.ratelimit.keys import KeyStore
 from services.ratelimit.limiter import Limiter
 from services.ratelimit.reservations.reservation import Outcome
 from services.ratelimit.reservations.reservations import Reservations
@@ -24,8 +23,6 @@ from shoal.ratelimit.v1 import ratelimit_pb2_grpc
 
 SERVICE = "shoal.ratelimit.v1.RateLimitService"
 NAME_MAX_CHARACTERS = 100
-
-_TENANT = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -53,36 +50,37 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         limits, decision = await self._limiter.take(identity, request.cost)
         return pb.TakeResponse(
             allowed=decision.allowed,
-            bucket=messages.bucket(limits.name, decision.holdings[0]),
-            retry_after=None if decision.allowed else messages.duration(decision.retry_after_micros),
+            bucket=translate.bucket(limits.requests.name, decision.holdings[0]),
+            retry_after=None if decision.allowed else as_duration(decision.retry_after_micros),
         )
 
     async def Peek(self, request: pb.PeekRequest, context: Context) -> pb.PeekResponse:
         identity = call.current().identity
         limits, decision = await self._limiter.peek(identity)
-        _, reserved = await self._reservations.peek(identity)
+        # An error is all there is to say without Redis: a limit that is left out of the answer is one that is not set.
+        reserved = await self._reservations.peek(identity, limits)
         return pb.PeekResponse(
-            bucket=messages.bucket(limits.name, decision.holdings[0]),
-            model_tokens=messages.model_tokens(limits, reserved),
-            places=messages.places(reserved.places),
+            bucket=translate.bucket(limits.requests.name, decision.holdings[0]),
+            model_tokens=translate.model_tokens(limits, reserved),
+            places=translate.places(reserved.places),
         )
 
     async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:
-        wish = messages.reservation_request(request)
+        wish = translate.reservation_request(request)
         limits, answer = await self._reservations.reserve(call.current().identity, wish)
-        return messages.reserve_response(limits, answer)
+        return translate.reserve_response(limits, answer)
 
     async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.RenewResponse:
-        name, ttl_micros = messages.reservation_name(request.reservation_id), messages.ttl_micros(request)
+        name, ttl_micros = translate.reservation_name(request.reservation_id), translate.ttl_micros(request)
         answer = await self._reservations.renew(call.current().identity, name, ttl_micros)
         return pb.RenewResponse(renewed=answer.outcome is Outcome.DONE)
 
     async def Settle(self, request: pb.SettleRequest, context: Context) -> pb.SettleResponse:
-        name = messages.reservation_name(request.reservation_id)
-        used = messages.token_count(request.used_tokens, field="used_tokens")
+        name = translate.reservation_name(request.reservation_id)
+        used = translate.token_count(request.used_tokens, field="used_tokens")
         limits, answer = await self._reservations.settle(call.current().identity, name, used)
         return pb.SettleResponse(
-            counted=answer.outcome is Outcome.DONE, model_tokens=messages.model_tokens(limits, answer)
+            counted=answer.outcome is Outcome.DONE, model_tokens=translate.model_tokens(limits, answer)
         )
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
@@ -93,12 +91,12 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         secret = keys.new_secret(secrets.token_bytes(keys.ENTROPY_BYTES))
         key = keys.describe(secret, tenant=request.tenant, tier=request.tier, name=request.name, now=time.time())
         await self._key_store.add(key)
-        return pb.CreateApiKeyResponse(api_key=_api_key(key), secret=secret)
+        return pb.CreateApiKeyResponse(api_key=translate.api_key(key), secret=secret)
 
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, context: Context) -> pb.ListApiKeysResponse:
         require_operator(call.current().identity)
         found = await self._key_store.list_keys(tenant=request.tenant, include_revoked=request.include_revoked)
-        return pb.ListApiKeysResponse(api_keys=[_api_key(key) for key in found])
+        return pb.ListApiKeysResponse(api_keys=[translate.api_key(key) for key in found])
 
     async def UpdateApiKey(self, request: pb.UpdateApiKeyRequest, context: Context) -> pb.UpdateApiKeyResponse:
         require_operator(call.current().identity)
@@ -109,7 +107,7 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         if key is None:
             raise ShoalError(Reason.API_KEY_NOT_FOUND, "There is no good API key with that id; list them.", field="id")
         self._directory.forget(key.hash)
-        return pb.UpdateApiKeyResponse(api_key=_api_key(key))
+        return pb.UpdateApiKeyResponse(api_key=translate.api_key(key))
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         require_operator(call.current().identity)
@@ -119,7 +117,7 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
         if key is None:
             raise ShoalError(Reason.API_KEY_NOT_FOUND, "There is no API key with that id; list them.", field="id")
         self._directory.forget(key.hash)
-        return pb.RevokeApiKeyResponse(api_key=_api_key(key))
+        return pb.RevokeApiKeyResponse(api_key=translate.api_key(key))
 
     def _check_tier(self, tier: str) -> None:
         if not tier:
@@ -131,7 +129,7 @@ class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
 def _check_tenant(tenant: str) -> None:
     if not tenant:
         raise field_required("tenant")
-    if not _TENANT.fullmatch(tenant):
+    if not re.fullmatch(keys.TENANT_PATTERN, tenant):
         raise field_invalid("tenant", "be 1 to 64 of a-z 0-9 -, beginning with a letter")
     if tenant.startswith(ANONYMOUS_TENANT):
         raise field_invalid("tenant", f"not begin with '{ANONYMOUS_TENANT}', which callers without a key have")
@@ -140,20 +138,3 @@ def _check_tenant(tenant: str) -> None:
 def _check_name(name: str) -> None:
     if len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
         raise field_invalid("name", f"be at most {NAME_MAX_CHARACTERS} printable characters")
-
-
-def _api_key(key: ApiKey) -> pb.ApiKey:
-    return pb.ApiKey(
-        id=key.id,
-        tenant=key.tenant,
-        tier=key.tier,
-        name=key.name,
-        created=_timestamp(key.created),
-        revoked=None if key.revoked is None else _timestamp(key.revoked),
-    )
-
-
-def _timestamp(seconds: float) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromMicroseconds(round(seconds * 1_000_000))
-    return timestamp

@@ -10,11 +10,11 @@ from meshkit.database import database_url
 from meshkit.redis import check_url
 from meshkit.settings import Port, ServiceSettings, failed_checks
 from services.ratelimit.buckets.bucket import Limit
-from services.ratelimit.domains.domain_file import Domains, parse_files
+from services.ratelimit.domains.domain_file import Domains, read_domains
 from services.ratelimit.limits import Limits, tier_limits
-from services.ratelimit.limits_file import limits_in
+from services.ratelimit.limits_file import read_limits
 from services.ratelimit.tiers import Tiers, parse_tiers
-from services.ratelimit.watched_file import texts
+from services.ratelimit.watched_files import naming, read_file, read_files
 
 OWNER = "ratelimit"
 """The owner of the limiter's tables, for the name of its SQLite file and for migrations."""
@@ -24,7 +24,12 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
     """What the limiter is told."""
 
     limits_redis_url: Annotated[
-        str, msgspec.Meta(min_length=1, description="Redis for token buckets; maxmemory-policy noeviction.")
+        str,
+        msgspec.Meta(
+            min_length=1,
+            description="Redis for token buckets, reservations and the register of limiters; "
+            "maxmemory-policy noeviction.",
+        ),
     ] = "redis://127.0.0.1:8151/0"
     envoy_port: Annotated[
         Port, msgspec.Meta(description="The port on 127.0.0.1 where the limiter speaks Envoy's own protocol.")
@@ -82,11 +87,15 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
     def parsed_limits(self) -> Limits:
         """The limits as the file says now, or those of the tiers alone. Raises ValueError naming the fault."""
         tiers = self.parsed_tiers()
-        return limits_in(texts(Path(self.limits_file)), tiers) if self.limits_file else Limits(tier_limits(tiers))
+        if not self.limits_file:
+            return Limits(tier_limits(tiers))
+        text = read_file(Path(self.limits_file))
+        with naming(self.limits_file):
+            return read_limits(text, tiers)
 
     def parsed_domains(self) -> Domains:
-        """The domains as their files say now. Raises ValueError naming the fault."""
-        return parse_files(texts(Path(self.domains_path))) if self.domains_path else {}
+        """The domains as their files say now, or none. Raises ValueError naming the fault."""
+        return read_domains(read_files(Path(self.domains_path))) if self.domains_path else {}
 
     def parsed_look_ups(self) -> Limit:
         """Raises ValueError naming the fault."""

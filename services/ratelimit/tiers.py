@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from meshkit.identity import ANONYMOUS_TIER
 from services.ratelimit.buckets.bucket import Limit
-
-ANONYMOUS = "anonymous"
-"""The tier of callers without a key. It must be configured."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _FORM = "write it as name=rate/burst, such as free=1/10"
@@ -25,8 +23,8 @@ class Tiers:
     """The configured tiers. Raises ValueError without one for callers that have no key."""
 
     def __init__(self, tiers: dict[str, Tier]) -> None:
-        if ANONYMOUS not in tiers:
-            raise ValueError(f"the tier {ANONYMOUS!r} is missing: callers without a key need one")
+        if ANONYMOUS_TIER not in tiers:
+            raise ValueError(f"the tier {ANONYMOUS_TIER!r} is missing: callers without a key need one")
         self._tiers = tiers
 
     def __contains__(self, name: str) -> bool:
@@ -38,7 +36,7 @@ class Tiers:
 
     @property
     def anonymous(self) -> Tier:
-        return self._tiers[ANONYMOUS]
+        return self._tiers[ANONYMOUS_TIER]
 
     def of(self, name: str) -> Tier:
         """The tier of that name. One that is no longer configured has the limits of callers without a key."""

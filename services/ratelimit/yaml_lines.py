@@ -16,7 +16,7 @@ MOST_CHARACTERS = 1_000_000
 MOST_NODES = 100_000
 """What a file may hold with its aliases written out."""
 
-Path = Sequence[str | int]
+YamlPath = Sequence[str | int]
 """The names of fields and the places in lists (from 0) that lead to a value."""
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def read(text: str, kind: type[T]) -> T:
         raise FaultyFileError(_line(root, _with_keys(data, path, error, kind)), message) from error
 
 
-def fault_at(text: str, path: Path, message: str) -> FaultyFileError:
+def fault_at(text: str, path: YamlPath, message: str) -> FaultyFileError:
     """A fault of a document that could be read. A path that leads nowhere has the line of as much as there is."""
     return FaultyFileError(_line(_compose(text), path), message)
 
@@ -116,7 +116,7 @@ def _parsed(error: msgspec.ValidationError) -> tuple[str, list[str | int]]:
     return message, path
 
 
-def _with_keys(data: Any, path: list[str | int], error: msgspec.ValidationError, kind: type) -> Path:
+def _with_keys(data: Any, path: list[str | int], error: msgspec.ValidationError, kind: type) -> YamlPath:
     """The path with the keys of dicts, which msgspec does not tell: a dict is left with one key after the other until
     the error is the same. Changes the data."""
     if _ANY_KEY not in path:
@@ -141,7 +141,7 @@ def _error(data: Any, kind: type) -> str:
     return ""
 
 
-def _line(root: Node, path: Path) -> int:
+def _line(root: Node, path: YamlPath) -> int:
     """The line of the last step that can be made."""
     node, line = root, _line_of(root)
     for step in path:

@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import grpc
 import httpx
@@ -247,24 +246,11 @@ def test_one_limiter_of_two_that_is_killed_costs_the_calls_in_flight_at_most(mes
     assert {answer.status_code for answer in answers} <= {404, 429, 503}
 
 
-@contextmanager
-def stopped(mesh: Mesh, *processes: str) -> Iterator[None]:
-    """The processes are there and do nothing."""
-    pids = [mesh.pid(process) for process in processes]
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_one_limiter_of_two_that_hangs_is_taken_out(mesh: Mesh, stranger: httpx.Client) -> None:
     def passes() -> bool:
         return stranger.get("/v1/chat/completions", headers={"X-API-Key": mesh.api_key}).status_code == 405
 
-    with stopped(mesh, "ratelimit-2"):
+    with mesh.stopped("ratelimit-2"):
         wait_until(lambda: all(passes() for _ in range(20)), "twenty calls in a row that pass")
 
 
@@ -272,7 +258,7 @@ def test_without_limiters_closed_routes_refuse_and_open_ones_go_on_as_anonymous(
     mesh: Mesh, stranger: httpx.Client, agent: agent_pb2_grpc.AgentServiceStub
 ) -> None:
     key = {"X-API-Key": mesh.api_key}
-    with stopped(mesh, *LIMITERS):
+    with mesh.stopped(*LIMITERS):
         closed = stranger.get("/api/v1/sessions/s-1", headers=key)
         assert (closed.status_code, closed.json()["reason"]) == (503, "LIMITER_UNAVAILABLE")
         assert closed.headers["retry-after"] == "1"

@@ -80,9 +80,10 @@ async def all_places_but_one_taken(client: httpx.AsyncClient) -> AsyncIterator[N
 
 
 async def gets_in(client: httpx.AsyncClient) -> None:
-    """Asks until a place is free."""
+    """Asks until a new answer is computed."""
+    new = {"task": "hello [[tokens=1]]", "cache": {"mode": "bypass"}}
     async with asyncio.timeout(30):
-        while (await client.post(TASK, json={"task": "hello [[tokens=1]]"})).status_code == 429:
+        while (await client.post(TASK, json=new)).status_code != 200:
             pass
 
 
@@ -172,6 +173,19 @@ async def test_an_answer_from_the_cache_costs_neither_tokens_nor_a_place(limited
         assert (await client.post(TASK, json=known)).headers["x-shoal-cache"] == "miss"
         async with all_places_but_one_taken(client), hanging(client):
             assert (await client.post(TASK, json=known)).headers["x-shoal-cache"] == "hit; level=l1"
+
+
+async def test_while_the_limits_hang_known_answers_are_served_and_new_ones_refused(limited: Mesh) -> None:
+    known = {"task": "hello while it lasts [[tokens=1]]"}
+    async with client_of(limited, tenant="lasting", tier="basic") as client:
+        answer = (await client.post(TASK, json=known)).json()["output"]
+        with limited.stopped("valkey-limits"):
+            again = await client.post(TASK, json=known)
+            assert (again.status_code, again.headers["x-shoal-cache"]) == (200, "hit; level=l1")
+            assert again.json()["output"] == answer
+            refused = await client.post(TASK, json={"task": "hello, news [[tokens=1]]"})
+            assert (refused.status_code, refused.json()["reason"]) == (503, "LIMITER_UNAVAILABLE")
+        await gets_in(client)
 
 
 async def test_the_place_of_a_killed_replica_comes_back(limited: Mesh) -> None:

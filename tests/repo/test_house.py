@@ -19,7 +19,7 @@ ADAPTERS = {
     "cache": {"main", "servicer", "redis_level", "level_metrics", "settings"},
     "ratelimit": {
         "main", "servicer", "envoy_servicer", "envoy_request", "envoy_reply", "redis_bucket_store", "sql_key_store",
-        "redis_reservation_store", "redis_fleet", "messages", "descriptor_servicer",
+        "redis_reservation_store", "redis_fleet", "translate", "durations", "domain_questions",
         "metrics", "outage", "settings",
     },
 }  # fmt: skip

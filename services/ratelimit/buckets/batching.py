@@ -1,4 +1,4 @@
-"""Questions that arrive together travel together."""
+"""Micro-batching: items that arrive at about the same time share one call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,66 +7,72 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-MOST_TOGETHER = 256
-MOST_ON_THE_WAY = 2
-"""While so many batches are on their way, what arrives gathers for the next one."""
+MAX_BATCH_SIZE = 256
+MAX_IN_FLIGHT = 2
+"""While so many batches are in flight, what arrives gathers for the next one."""
 PACE_SECONDS = 0.001
-"""How long each item of a batch holds back the next batch: when more than one arrives in this time, they gather.
-
-A busy event loop sees one item a tick, so without a pace each would travel alone.
-"""
+"""How long each item of a batch holds back the next one. A busy event loop brings one item a tick, so that without a
+pause each would travel alone; with it they gather as soon as more than one arrives in this time."""
 LONGEST_PAUSE_SECONDS = 0.005
 
 
-class Batcher(Generic[Item, Answer]):
-    """Gathers the items of one tick of the event loop into one call of `send`, which answers them in their order.
+def pause_after(size: int) -> float:
+    """How many seconds after a batch of that size the next one may leave."""
+    return min(size * PACE_SECONDS, LONGEST_PAUSE_SECONDS)
 
-    An item alone waits for nothing. What `send` raises, every asker of its batch gets, and with them those who wait
-    for the next one. An asker that is cancelled leaves the call to the others: it is never cut off half-way.
+
+class Batcher(Generic[Item, Answer]):
+    """Gathers items into calls of `send`, which answers them in their order.
+
+    An item that arrives when nothing was sent lately leaves in the same tick of the event loop. What `send` raises,
+    every asker of its batch gets, and with them those who wait for the next one. An asker that is cancelled leaves the
+    call to the others: it is never cut off half-way.
     """
 
     def __init__(
-        self, send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], *, pace_seconds: float = PACE_SECONDS
+        self,
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        pause: Callable[[int], float] = pause_after,
     ) -> None:
         self._send = send
-        self._pace_seconds = pace_seconds
+        self._pause = pause
         self._gathered: list[tuple[Item, asyncio.Future[Answer]]] = []
-        self._on_the_way: set[asyncio.Task[None]] = set()
-        self._is_due = False
-        self._next_departure = 0.0
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._flush_is_due = False
+        self._next_flush = 0.0
 
     async def ask(self, item: Item) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathered.append((item, answer))
-        self._arrange_departure()
+        self._schedule_flush()
         return await answer
 
-    def _arrange_departure(self) -> None:
-        if self._is_due or not self._gathered or len(self._on_the_way) == MOST_ON_THE_WAY:
+    def _schedule_flush(self) -> None:
+        if self._flush_is_due or not self._gathered or len(self._in_flight) == MAX_IN_FLIGHT:
             return
-        self._is_due = True
+        self._flush_is_due = True
         loop = asyncio.get_running_loop()
-        if loop.time() < self._next_departure:
-            loop.call_at(self._next_departure, self._depart)
+        if loop.time() < self._next_flush:
+            loop.call_at(self._next_flush, self._flush)
         else:
-            loop.call_soon(self._depart)
+            loop.call_soon(self._flush)
 
-    def _depart(self) -> None:
-        batch, self._gathered = self._gathered[:MOST_TOGETHER], self._gathered[MOST_TOGETHER:]
-        self._is_due = False
+    def _flush(self) -> None:
+        batch, self._gathered = self._gathered[:MAX_BATCH_SIZE], self._gathered[MAX_BATCH_SIZE:]
+        self._flush_is_due = False
         if not batch:
+            # They were told of a failure while they waited.
             return
-        self._next_departure = asyncio.get_running_loop().time() + min(
-            len(batch) * self._pace_seconds, LONGEST_PAUSE_SECONDS
-        )
+        self._next_flush = asyncio.get_running_loop().time() + self._pause(len(batch))
         task = asyncio.create_task(self._carry(batch))
-        self._on_the_way.add(task)
-        task.add_done_callback(self._arrived)
-        self._arrange_departure()
+        self._in_flight.add(task)
+        task.add_done_callback(self._landed)
+        self._schedule_flush()
 
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        self._on_the_way.discard(task)
-        self._arrange_departure()
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._schedule_flush()
 
     async def _carry(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         wanted = [(item, answer) for item, answer in batch if not answer.done()]

@@ -93,6 +93,8 @@ class Mode(IntEnum):
     """It takes nothing and refuses nothing; the answer shows that it would have."""
     CHARGED = 2
     """It is taken all the same, since the tokens are gone already, up to a debt of one full bucket."""
+    MISSING = 3
+    """So much is known to be missing from a bucket that was forgotten; it takes what is there in excess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +190,18 @@ def take(spends: Sequence[Spend], levels: Mapping[str, Level], now: int) -> tupl
 
 
 def _wait(spend: Spend, grains: int) -> int:
-    if spend.cost <= 0 or spend.mode is Mode.CHARGED:
+    if spend.cost <= 0 or spend.mode in (Mode.CHARGED, Mode.MISSING):
         return 0
     return spend.limit.micros_to_gain(max(0, spend.grains - grains))
 
 
 def _paid(spend: Spend, grains: int) -> int:
     """What is left. Giving back never overfills."""
-    left = min(spend.limit.full, grains - spend.grains)
-    return max(left, min(grains, -spend.limit.full)) if spend.mode is Mode.CHARGED else left
+    full = spend.limit.full
+    if spend.mode is Mode.MISSING:
+        return min(grains, full - spend.grains)
+    left = min(full, grains - spend.grains)
+    return max(left, min(grains, -full)) if spend.mode is Mode.CHARGED else left
 
 
 def _is_from_the_future(level: Level | None, now: int) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MEMORY_SECONDS = 10.0
+SILENCE_SECONDS = 3.0
+"""Nobody could count for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class FleetSize:
         self._counts: deque[tuple[float, int]] = deque()
 
     def counted(self, count: int, now: float) -> None:
+        if self._counts and now - self._counts[-1][0] > SILENCE_SECONDS:
+            # After an outage everybody has to be counted anew. Until they are, the number from before holds.
+            self._counts = deque([(now, int(self))])
         self._counts.append((now, count))
         while self._counts[0][0] < now - MEMORY_SECONDS:
             self._counts.popleft()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.ratelimit.buckets.bucket import Decision, Level, Limit, Mode, Spend, refilled, take
 
-REMEMBERED = 100_000
+REMEMBERED = 20_000
 
 
 @dataclass(slots=True)
@@ -30,14 +30,18 @@ class LocalBuckets:
     def __init__(self, *, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._shares: dict[str, _Share] = {}
+        self._owing: set[str] = set()
 
     def saw(self, spends: Sequence[Spend], decision: Decision, now: int) -> None:
-        """Remembers what the shared buckets held after a decision."""
+        """Remembers what the shared buckets held after a decision, unless they lack what was taken here since."""
         for spend, holding in zip(spends, decision.holdings, strict=True):
             limit = spend.limit
-            level = Level(holding.remaining * limit.grains_per_token, now, limit.grains_per_token)
-            before = self._shares.pop(spend.bucket, None)
-            self._remember(spend.bucket, _Share(limit, level, before.taken if before else 0))
+            share = self._shares.pop(spend.bucket, None)
+            if share is None or not share.taken:
+                # Not from `remaining`, which shows no debt.
+                grains = limit.full - holding.full_in_micros * limit.grains_per_micro
+                share = _Share(limit, Level(grains, now, limit.grains_per_token))
+            self._remember(spend.bucket, share)
 
     def take(self, spends: Sequence[Spend], now: int, *, sharers: int) -> Decision:
         """Takes all spends or none from the shares of one among `sharers` limiters."""
@@ -48,6 +52,7 @@ class LocalBuckets:
             share.limit, share.level = spend.limit, changed.get(spend.bucket, share.level)
             if decision.allowed and not holding.wait_micros:
                 share.taken = max(0, share.taken + spend.cost)
+                self._owing.add(spend.bucket)
             self._remember(spend.bucket, share)
         holdings = tuple(
             replace(holding, limit=spend.limit, remaining=holding.remaining // sharers)
@@ -56,40 +61,43 @@ class LocalBuckets:
         return replace(decision, holdings=holdings, degraded=True)
 
     def owed(self, now: int, *, sharers: int) -> list[Spend]:
-        """Charges for what was taken here and the shared buckets, which went on filling, do not know of.
+        """Hands over charges for what was taken here, and the shared buckets, which went on filling, do not know of.
 
         What came back meanwhile is not owed: no more than this limiter's share of a full bucket is.
         """
-        return [
-            Spend(name, share.limit, min(share.taken, missing), Mode.CHARGED)
-            for name, share in self._shares.items()
-            if share.taken and (missing := _missing(share, now, sharers))
-        ]
-
-    def lost(self, now: int, *, sharers: int) -> list[Spend]:
-        """Charges that bring shared buckets that were forgotten, and so are full, to what they held."""
-        return [
-            Spend(name, share.limit, missing, Mode.CHARGED)
-            for name, share in self._shares.items()
-            if (missing := _missing(share, now, sharers))
-        ]
-
-    def settled(self, charge: Spend) -> None:
-        """The shared bucket was charged."""
-        if share := self._shares.get(charge.bucket):
+        charges = []
+        for name in self._owing:
+            share = self._shares[name]
+            if cost := min(share.taken, _missing(share, now, sharers=sharers)):
+                charges.append(Spend(name, share.limit, cost, Mode.CHARGED))
             share.taken = 0
+        self._owing.clear()
+        return charges
+
+    def lost(self, now: int) -> list[Spend]:
+        """What is known to be missing from shared buckets that were forgotten, and so are full."""
+        self._owing.clear()
+        missing = []
+        for name, share in self._shares.items():
+            # The level tells it already.
+            share.taken = 0
+            if cost := _missing(share, now, sharers=1):
+                missing.append(Spend(name, share.limit, cost, Mode.MISSING))
+        return missing
 
     def _remember(self, bucket: str, share: _Share) -> None:
         self._shares[bucket] = share
         if len(self._shares) > self._remembered:
-            del self._shares[next(iter(self._shares))]
+            oldest = next(iter(self._shares))
+            del self._shares[oldest]
+            self._owing.discard(oldest)
 
 
 def _unseen(limit: Limit, now: int) -> _Share:
     return _Share(limit, Level(limit.full, now, limit.grains_per_token))
 
 
-def _missing(share: _Share, now: int, sharers: int) -> int:
+def _missing(share: _Share, now: int, *, sharers: int) -> int:
     """What one limiter's share lacks of a full one, in tokens, rounded up."""
     grains = share.limit.full - refilled(share.limit, share.level, now)
     return min(share.limit.capacity, -(-grains // (share.limit.grains_per_token * sharers)))

@@ -16,18 +16,18 @@ class SharedLimitsObserver:
         )
 
     def degraded(self, cause: BaseException | None) -> None:
-        self._metrics.is_degraded.set(1)
+        self._metrics.set_degraded(is_degraded=True)
         self._outage.gone(cause)
 
     def recovered(self) -> None:
-        self._metrics.is_degraded.set(0)
+        self._metrics.set_degraded(is_degraded=False)
         self._outage.back()
 
     def decided_alone(self) -> None:
-        self._metrics.decided_alone.inc()
+        self._metrics.count_degraded_decision()
 
     def counted(self, limiters: int) -> None:
-        self._metrics.limiters.set(limiters)
+        self._metrics.set_limiters(limiters)
 
-    def took_together(self, wishes: int) -> None:
-        self._metrics.taken_together.observe(wishes)
+    def took_together(self, groups: int) -> None:
+        self._metrics.observe_batch(groups)

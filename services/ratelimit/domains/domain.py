@@ -16,6 +16,8 @@ from services.ratelimit.buckets.bucket import Limit
 HOUR_SECONDS = 3600
 DAY_SECONDS = 24 * HOUR_SECONDS
 WILDCARD = "*"
+OUR_DOMAIN = "shoal"
+"""The domain of our own Envoy, whose limits are not made of descriptors."""
 
 
 class Unit(StrEnum):

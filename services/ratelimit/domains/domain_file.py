@@ -9,12 +9,10 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
-from services.ratelimit.domains.domain import WILDCARD, Branch, Domain, Level, Rate, Rule, Unit
-from services.ratelimit.watched_file import Texts, naming
-from services.ratelimit.yaml_lines import Path, fault_at, read
-
-OURS = "shoal"
-"""The domain of our own Envoy, whose limits are not made of descriptors."""
+from services.ratelimit import yaml_lines
+from services.ratelimit.domains.domain import OUR_DOMAIN, WILDCARD, Branch, Domain, Level, Rate, Rule, Unit
+from services.ratelimit.watched_files import Texts, naming
+from services.ratelimit.yaml_lines import YamlPath, fault_at
 
 Domains = Mapping[str, Domain]
 """Domains by their names."""
@@ -52,20 +50,20 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     descriptors: list[_Descriptor] | None = None
 
 
-def parse_files(texts: Texts) -> Domains:
-    """Reads files, one domain in each. Raises ValueError naming the file and the line at fault."""
+def read_domains(files: Texts) -> Domains:
+    """The domains of files, one in each. Raises ValueError naming the file and the line at fault."""
     domains: dict[str, Domain] = {}
-    for file, text in texts.items():
+    for file, text in files.items():
         with naming(file):
-            domain = parse(text)
+            domain = read_domain(text)
             if domain.name in domains:
                 raise fault_at(text, ["domain"], f"the domain {domain.name!r} is in another file already")
             domains[domain.name] = domain
     return domains
 
 
-def parse(text: str) -> Domain:
-    """Reads one domain. Raises FaultyFileError."""
+def read_domain(text: str) -> Domain:
+    """The domain of a file. Raises FaultyFileError."""
     return _Reader(text).domain()
 
 
@@ -76,12 +74,12 @@ class _Reader:
         self._text = text
 
     def domain(self) -> Domain:
-        file = read(self._text, _File)
-        if file.domain == OURS:
-            self._refuse(["domain"], f"the domain {OURS!r} is for Shoal's own Envoy; choose another")
+        file = yaml_lines.read(self._text, _File)
+        if file.domain == OUR_DOMAIN:
+            self._refuse(["domain"], f"the domain {OUR_DOMAIN!r} is for Shoal's own Envoy; choose another")
         return Domain(file.domain, self._level(file.descriptors or (), ["descriptors"]))
 
-    def _level(self, descriptors: Sequence[_Descriptor], path: Path) -> Level:
+    def _level(self, descriptors: Sequence[_Descriptor], path: YamlPath) -> Level:
         branches: dict[tuple[str, str], Branch] = {}
         for number, descriptor in enumerate(descriptors):
             branch = self._branch(descriptor, [*path, number])
@@ -91,7 +89,7 @@ class _Reader:
             branches[branch.key, branch.value] = branch
         return Level(branches.values())
 
-    def _branch(self, descriptor: _Descriptor, path: Path) -> Branch:
+    def _branch(self, descriptor: _Descriptor, path: YamlPath) -> Branch:
         value = descriptor.value or ""
         if descriptor.share_threshold and not value.endswith(WILDCARD):
             self._refuse([*path, "share_threshold"], f"only a value that ends in {WILDCARD} can share a bucket")
@@ -103,7 +101,7 @@ class _Reader:
             branches=self._level(descriptor.descriptors or (), [*path, "descriptors"]),
         )
 
-    def _rule(self, limit: _RateLimit | None, shadow: bool, path: Path) -> Rule | None:
+    def _rule(self, limit: _RateLimit | None, shadow: bool, path: YamlPath) -> Rule | None:
         if limit is None:
             return None
         replaces = [replaced.name for replaced in limit.replaces or ()]
@@ -111,7 +109,7 @@ class _Reader:
             self._refuse([*path, "replaces"], "a limit cannot replace itself")
         return Rule(self._rate(limit, path), limit.name or "", frozenset(replaces), shadow)
 
-    def _rate(self, limit: _RateLimit, path: Path) -> Rate | None:
+    def _rate(self, limit: _RateLimit, path: YamlPath) -> Rate | None:
         if limit.unlimited:
             if limit.unit is not None or limit.burst is not None:
                 self._refuse([*path, "unlimited"], "an unlimited rate has no unit and no burst")
@@ -129,5 +127,5 @@ class _Reader:
         except ValueError as error:
             self._refuse([*path, "burst"], str(error))
 
-    def _refuse(self, path: Path, message: str) -> NoReturn:
+    def _refuse(self, path: YamlPath, message: str) -> NoReturn:
         raise fault_at(self._text, path, message)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from services.ratelimit.buckets.redis_bucket_store import BUCKET_SCRIPT, reported_as_unreachable, size_arguments
+from services.ratelimit.buckets.redis_scripts import reported_as_unreachable, size_arguments, with_buckets
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
 from services.ratelimit.patience import in_time
 from services.ratelimit.reservations.reservation import Answer, Outcome, Request, answer
 
-_SCRIPT = Path(__file__).with_name("reservation.lua").read_text()
+_SCRIPT = Path(__file__).with_name("reservation.lua")
 
 
 class RedisReservationStore:
@@ -23,7 +23,7 @@ class RedisReservationStore:
     def __init__(self, redis: Redis, *, timeout_seconds: float, clock: Callable[[], int] | None = None) -> None:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
-        self._script = redis.register_script(BUCKET_SCRIPT + _SCRIPT)
+        self._script = redis.register_script(with_buckets(_SCRIPT))
 
     async def reserve(self, key_id: str, limits: CallerLimits, request: Request) -> Answer:
         return await self._run("reserve", key_id, limits, request.name, request.tokens, request.ttl_micros)

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from meshkit.errors import Reason, ShoalError, field_invalid
 from meshkit.identity import Identity
 from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
-from services.ratelimit.limiter import CountShadow
-from services.ratelimit.limits import CallerLimits, Limits
+from services.ratelimit.limits import CallerLimits, CountShadow, Kind, Limits
 from services.ratelimit.reservations.reservation import Answer, Outcome, Request
 from services.ratelimit.reservations.reservation_store import ReservationStore
 
@@ -63,12 +62,12 @@ class Reservations:
         with self._reached():
             return limits, await self._store.settle(identity.key_id, limits, name, used)
 
-    async def peek(self, identity: Identity) -> tuple[CallerLimits, Answer]:
-        limits = self._limits_of(identity)
+    async def peek(self, identity: Identity, limits: CallerLimits) -> Answer:
+        """What is left under the caller's limits."""
         if not limits.metered:
-            return limits, UNLIMITED
+            return UNLIMITED
         with self._reached():
-            return limits, await self._store.peek(identity.key_id, limits)
+            return await self._store.peek(identity.key_id, limits)
 
     def _limits_of(self, identity: Identity) -> CallerLimits:
         return self._limits().of(tier=identity.tier, tenant=identity.tenant)
@@ -84,10 +83,10 @@ class Reservations:
 
     def _count_shadows(self, limits: CallerLimits, answer: Answer) -> None:
         """What was granted although a limit had too little, was granted by its shadow."""
-        if answer.model_tokens and answer.model_tokens.wait_micros:
-            self._count_shadow("model_tokens", limits.name)
-        if answer.places and answer.places.was_full:
-            self._count_shadow("concurrent", limits.name)
+        if limits.model_tokens and answer.model_tokens and answer.model_tokens.wait_micros:
+            self._count_shadow(Kind.MODEL_TOKENS, limits.model_tokens.name)
+        if limits.concurrent and answer.places and answer.places.was_full:
+            self._count_shadow(Kind.CONCURRENT, limits.concurrent.name)
 
 
 def _check_tokens(limits: CallerLimits, tokens: int) -> None:
@@ -95,7 +94,7 @@ def _check_tokens(limits: CallerLimits, tokens: int) -> None:
     if rate and not rate.shadow and tokens > rate.limit.capacity:
         raise ShoalError(
             Reason.COST_ABOVE_CAPACITY,
-            f"The limits of '{limits.name}' never hold {tokens} model tokens; reserve {rate.limit.capacity} or fewer.",
+            f"The limit of '{rate.name}' never holds {tokens} model tokens; reserve {rate.limit.capacity} or fewer.",
             field="tokens",
         )
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
@@ -15,38 +13,10 @@ from meshkit.redis import open_redis
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Limit, Mode, Spend
 from services.ratelimit.buckets.bucket_store import BucketStore, BucketsUnreachableError, InMemoryBucketStore
 from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
+from tests.contract.ratelimit.clock import Clock
 from tests.ports import free_port
 
-START = 1_800_000_000 * MICROS_PER_SECOND
 FREE = Limit(1, 10)
-
-
-@dataclass
-class Clock:
-    """Time in the hands of a test, in microseconds."""
-
-    now: int = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def redis_url(valkey_url: str) -> str:
-    """A database that these tests may empty."""
-    return valkey_url.removesuffix("/0") + "/9"
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with open_redis(redis_url, timeout_seconds=5) as client:
-        await client.flushdb()
-        yield client
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -182,7 +152,7 @@ passing = st.integers(0, 10**6) | st.integers(0, 10**10) | st.integers(-(10**8),
 histories = st.lists(st.tuples(passing, st.lists(wishes, min_size=1, max_size=4)), max_size=12)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories)
 async def test_the_same_history_gives_the_same_answers_in_memory_and_in_redis(
     redis: Redis, history: list[tuple[int, list[tuple[Spend, ...]]]]

@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 from redis.asyncio import Redis
@@ -15,47 +13,19 @@ from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, RateLimit
 from services.ratelimit.reservations.redis_reservation_store import RedisReservationStore
 from services.ratelimit.reservations.reservation import LONGEST_TTL_MICROS, Answer, Outcome, Request
 from services.ratelimit.reservations.reservation_store import InMemoryReservationStore, ReservationStore
+from tests.contract.ratelimit.clock import Clock
 from tests.ports import free_port
 
-START = 1_800_000_000 * MICROS_PER_SECOND
 MINUTE = 60 * MICROS_PER_SECOND
 CALLER = "key_1"
-REQUESTS = RateLimit(Limit(1, 10))
+REQUESTS = RateLimit("free", Limit(1, 10))
 # What is kept in Redis expires by the server's own clock. This bucket fills so slowly that it does not during a test.
 THOUSAND = Limit(0.1, 1000)
-TOKENS = CallerLimits("free", REQUESTS, model_tokens=RateLimit(THOUSAND))
-PLACES = CallerLimits("free", REQUESTS, concurrent=ConcurrencyLimit(2))
-BOTH = CallerLimits("free", REQUESTS, RateLimit(THOUSAND), ConcurrencyLimit(2))
-SHADOWS = CallerLimits("free", REQUESTS, RateLimit(THOUSAND, shadow=True), ConcurrencyLimit(2, shadow=True))
-NO_LIMITS_NOW = CallerLimits("free", REQUESTS)
-
-
-@dataclass
-class Clock:
-    """Time in the hands of a test, in microseconds."""
-
-    now: int = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def redis_url(valkey_url: str) -> str:
-    """A database that these tests may empty."""
-    return valkey_url.removesuffix("/0") + "/10"
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with open_redis(redis_url, timeout_seconds=5) as client:
-        await client.flushdb()
-        yield client
+TOKENS = CallerLimits(REQUESTS, model_tokens=RateLimit("free", THOUSAND))
+PLACES = CallerLimits(REQUESTS, concurrent=ConcurrencyLimit("free", 2))
+BOTH = CallerLimits(REQUESTS, RateLimit("free", THOUSAND), ConcurrencyLimit("free", 2))
+SHADOWS = CallerLimits(REQUESTS, RateLimit("free", THOUSAND, shadow=True), ConcurrencyLimit("free", 2, shadow=True))
+NO_LIMITS_NOW = CallerLimits(REQUESTS)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -257,7 +227,7 @@ async def test_limits_that_change_keep_their_books(store: ReservationStore) -> N
     await store.reserve(CALLER, PLACES, wish("before"))
     assert tokens_left(await store.settle(CALLER, BOTH, "before", 400)) == 1000
     await store.reserve(CALLER, BOTH, wish("a", 400))
-    smaller = CallerLimits("free", REQUESTS, RateLimit(Limit(0.1, 100)), ConcurrencyLimit(1))
+    smaller = CallerLimits(REQUESTS, RateLimit("free", Limit(0.1, 100)), ConcurrencyLimit("free", 1))
     assert tokens_left(await store.settle(CALLER, smaller, "a", 50)) == 100
 
 
@@ -272,7 +242,7 @@ async def test_at_the_edge_of_the_limit_no_more_is_granted_than_there_is(store: 
 
 async def test_no_more_is_ever_reserved_than_there_is_and_in_the_end_what_was_used_is_gone(redis: Redis) -> None:
     chance = random.Random(7)  # noqa: S311 - a repeatable choice is wanted, not a secret
-    limits = CallerLimits("free", REQUESTS, RateLimit(Limit(0.001, 1000)), ConcurrencyLimit(5))
+    limits = CallerLimits(REQUESTS, RateLimit("free", Limit(0.001, 1000)), ConcurrencyLimit("free", 5))
     held: dict[str, int] = {}
     used = most_places = most_tokens = 0
 
@@ -305,7 +275,9 @@ async def test_the_same_history_gives_the_same_answers_in_memory_and_in_redis(re
     clock = Clock()
     in_memory = InMemoryReservationStore(clock)
     in_redis = RedisReservationStore(redis, timeout_seconds=5, clock=clock)
-    per_hour = CallerLimits("free", REQUESTS, RateLimit(Limit.per(70_000, 3600, capacity=1500)), ConcurrencyLimit(3))
+    per_hour = CallerLimits(
+        REQUESTS, RateLimit("free", Limit.per(70_000, 3600, capacity=1500)), ConcurrencyLimit("free", 3)
+    )
     kinds = (TOKENS, PLACES, BOTH, SHADOWS, per_hour)
     for step in range(120):
         # Less than an hour in all: the marks of settled names expire by the server's clock.
@@ -356,7 +328,7 @@ async def test_what_is_kept_expires_when_it_no_longer_matters(redis: Redis) -> N
 
 async def test_of_callers_who_were_killed_nothing_is_kept_in_the_end(redis: Redis) -> None:
     store = RedisReservationStore(redis, timeout_seconds=5)
-    fast = CallerLimits("premium", REQUESTS, RateLimit(Limit(1000, 1000)), ConcurrencyLimit(2))
+    fast = CallerLimits(REQUESTS, RateLimit("free", Limit(1000, 1000)), ConcurrencyLimit("free", 2))
     brief = wish("a", 500, ttl_micros=MICROS_PER_SECOND)
     await asyncio.gather(*(store.reserve(f"killed-{number}", fast, brief) for number in range(50)))
     assert await redis.dbsize() == 150

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,16 @@ async def metered(metered_agent: AgentProcess, key_id: str) -> AsyncIterator[Cal
         yield caller
 
 
+@contextmanager
+def paused(model: ModelProcess) -> Iterator[None]:
+    """The model takes calls and says nothing to them until the end."""
+    model.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        model.process.send_signal(signal.SIGCONT)
+
+
 async def left(limiter: RatelimitProcess, key_id: str) -> PeekResponse:
     async with mesh_caller(limiter.address) as stub:
         return await stub.Peek(PeekRequest(), metadata=signed("acme", key_id=key_id), timeout=TIMEOUT_SECONDS)
@@ -110,12 +121,18 @@ async def test_a_turn_pays_for_what_the_model_used_and_frees_its_place(
 
 
 async def test_a_stream_pays_and_frees_its_place_before_its_end_is_seen(
-    metered: Caller, limiter: RatelimitProcess, key_id: str
+    metered: Caller, limiter: RatelimitProcess, running_model: ModelProcess, key_id: str
 ) -> None:
-    async for event in metered.stream(pb.ExecuteRequest(task="hello [[tokens=5]]")):
-        taken = (await left(limiter, key_id)).places.taken
-        assert taken == (0 if event.HasField("completed") else taken)
-    assert (await left(limiter, key_id)).model_tokens.remaining < 10_000 - 5
+    await metered.list_models()  # The agent needs the list before it begins a turn.
+    with paused(running_model):
+        events = aiter(metered.stream(pb.ExecuteRequest(task="hello [[tokens=5]]")))
+        assert (await anext(events)).HasField("started")
+        assert (await left(limiter, key_id)).places.taken == 1
+    while not (await anext(events)).HasField("completed"):
+        pass
+    after = await left(limiter, key_id)
+    assert after.places.taken == 0
+    assert after.model_tokens.remaining < 10_000 - 5
 
 
 async def test_all_places_taken_is_refused_before_the_stream_begins_until_one_is_left(

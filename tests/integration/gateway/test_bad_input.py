@@ -25,9 +25,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-leave_the_server_alone = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+leave_the_server_alone = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def fields_of(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:

@@ -88,6 +88,18 @@ for value in (object(), {1, 2}, b"\xff", float("nan"), 2**200, {None: 1}, "two\n
     assert logged[8]["value"] == "\ud800"
 
 
+def test_what_is_told_last_is_written_before_the_process_ends() -> None:
+    body = """
+import asyncio
+async def work():
+    log.info("first")
+    log.info("last")
+asyncio.run(work())
+log.info("after all")
+"""
+    assert [line["event"] for line in lines(body)] == ["first", "last", "after all"]
+
+
 def test_people_read_lines_and_not_json() -> None:
     (line,) = output('log.info("serving", port=9000)', form="console")
     assert "serving" in line

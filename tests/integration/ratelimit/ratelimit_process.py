@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -61,6 +61,21 @@ class RatelimitProcess:
             lines = response.read().decode().splitlines()
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
+
+    def change_file(self, path: Path, text: str, *, file: Literal["limits", "domains"], outcome: str) -> None:
+        """Replaces what it watches, and waits until it has noticed."""
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        with self.noticing(file, outcome):
+            new.replace(path)
+
+    @contextmanager
+    def noticing(self, file: Literal["limits", "domains"], outcome: str) -> Iterator[None]:
+        """Waits at the end of the block until it has noticed what became there of a file that it watches."""
+        sample = f'shoal_ratelimit_file_versions_total{{file="{file}",outcome="{outcome}"}}'
+        before = self.metrics().get(sample, 0.0)
+        yield
+        wait_until(lambda: self.metrics().get(sample, 0.0) > before, f"a version of the {file} that is {outcome}")
 
 
 def environ(folder: Path, *, redis_url: str) -> dict[str, str]:

@@ -51,18 +51,9 @@ class Shop:
     envoy: ForeignEnvoy
     rules: Path
 
-    def versions(self, outcome: str) -> float:
-        """How many new versions of the rules were read or refused."""
-        sample = f'shoal_ratelimit_file_versions_total{{file="domains",outcome="{outcome}"}}'
-        return self.limiter.metrics().get(sample, 0)
-
     def change(self, text: str, *, outcome: str) -> None:
         """Replaces the rules, and waits until the limiter has noticed."""
-        before = self.versions(outcome)
-        new = self.rules.with_name("new")
-        new.write_text(text)
-        new.rename(self.rules)
-        wait_until(lambda: self.versions(outcome) == before + 1, f"a version of the rules that is {outcome}")
+        self.limiter.change_file(self.rules, text, file="domains", outcome=outcome)
 
     def ask(self, *descriptors: RateLimitDescriptor, domain: str = DOMAIN) -> RateLimitResponse:
         return asyncio.run(ask_raw(self.limiter, RateLimitRequest(domain=domain, descriptors=descriptors)))

@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 from shoal.external.rls_pb2 import RateLimitResponse
-from tests.backends import wait_until
 from tests.integration.ratelimit.ratelimit_process import (
     TIMEOUT_SECONDS,
     RatelimitProcess,
@@ -45,13 +44,8 @@ class World:
     file: Path
 
     def change(self, text: str, outcome: str) -> None:
-        """Writes the file and waits until the limiter has seen it."""
-        sample = f'shoal_ratelimit_file_versions_total{{file="limits",outcome="{outcome}"}}'
-        before = self.limiter.metrics().get(sample, 0.0)
-        new = self.file.with_suffix(".new")
-        new.write_text(text)
-        new.replace(self.file)
-        wait_until(lambda: self.limiter.metrics().get(sample, 0.0) > before, "the reading of the limits file")
+        """Replaces the file, and waits until the limiter has noticed."""
+        self.limiter.change_file(self.file, text, file="limits", outcome=outcome)
 
     async def budget(self, address: str, route: str) -> str:
         response = await ask(self.limiter, address, route=route)
@@ -101,6 +95,19 @@ async def test_a_changed_file_holds_without_a_restart_and_a_faulty_one_does_not(
     assert line["fault"].startswith(f"{world.file}: line 3: ")
     world.change(LIMITS, "read")
     assert (await world.budget(address, "task")).startswith('"anonymous";r=2')
+
+
+async def test_the_limits_outlast_their_file_and_follow_it_again_when_it_is_back(world: World, address: str) -> None:
+    with world.limiter.noticing("limits", "refused"):
+        world.file.unlink()
+    assert (await world.budget(address, "task")).startswith('"anonymous";r=2')
+    with world.limiter.noticing("limits", "refused"):
+        world.file.mkdir()
+    assert (await world.budget(address, "task")).startswith('"anonymous";r=1')
+    world.file.rmdir()
+    world.change("routes:\n  task: {requests: {per_second: 0.001, burst: 7}}\n", "read")
+    assert (await world.budget(address, "task")).startswith('"task";r=6')
+    world.change(LIMITS, "read")
 
 
 @pytest.fixture

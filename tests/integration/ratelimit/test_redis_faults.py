@@ -42,7 +42,7 @@ class Notes:
 
     def counted(self, limiters: int) -> None: ...
 
-    def took_together(self, wishes: int) -> None: ...
+    def took_together(self, groups: int) -> None: ...
 
 
 @dataclass
@@ -107,7 +107,7 @@ class World:
         """Looks, as the limiter does all the time, until Redis is used again."""
         async with asyncio.timeout(20):
             while self.store.is_degraded:
-                await self.store.look()
+                await self.store.recovery.beat()
 
 
 @asynccontextmanager
@@ -115,7 +115,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     with running_valkey(folder) as server:
         async with (
             tcp_proxy(server.port) as proxy,
-            open_redis(f"redis://127.0.0.1:{proxy.port}/0", timeout_seconds=0.15, sends_again=True) as redis,
+            open_redis(f"redis://127.0.0.1:{proxy.port}/0", timeout_seconds=0.15) as redis,
             open_redis(server.url, timeout_seconds=5) as operator,
         ):
             notes = Notes()
@@ -145,7 +145,7 @@ async def test_decisions_go_on_during_a_fault_and_are_shared_again_after_it(faul
     begin, end = FAULTS[fault]
     async with world(tmp_path) as now:
         await now.recover()
-        await now.store.look()
+        await now.store.recovery.beat()
         changes_before = len(now.notes.changes)
         assert await now.decide(5) == (5, {False})
         await begin(now)
@@ -159,20 +159,24 @@ async def test_decisions_go_on_during_a_fault_and_are_shared_again_after_it(faul
         assert await now.decide(20, "another") == (12, {False})
 
 
-async def test_a_restart_that_nobody_noticed_fills_no_bucket(tmp_path: Path) -> None:
+async def test_buckets_that_come_back_empty_are_not_full_again(tmp_path: Path) -> None:
     async with world(tmp_path) as now:
-        await now.store.look()
+        await now.store.recovery.beat()
         assert await now.decide(10) == (10, {False})
         await now.kill()
         await now.start()
-        await now.store.look()
+        assert await now.decide(1) == (1, {True})
         await now.recover()
-        assert await now.decide(20) == (2, {False})
+        assert await now.decide(20) == (1, {False})
+        await now.operator.flushall()
+        assert await now.decide(20) == (0, {True})
+        await now.recover()
+        assert await now.decide(20) == (0, {False})
 
 
 async def test_a_script_that_was_flushed_is_loaded_again_and_is_no_outage(tmp_path: Path) -> None:
     async with world(tmp_path) as now:
-        await now.store.look()
+        await now.store.recovery.beat()
         await now.decide(1)
         await now.operator.script_flush()
         assert await now.decide(1) == (1, {False})
@@ -183,7 +187,7 @@ async def test_callers_that_leave_at_any_moment_leave_no_answer_for_another(tmp_
     """Each asks for a bucket and a cost of its own, so an answer to somebody else shows."""
     chance = random.Random(7)  # noqa: S311 - a repeatable history is wanted, not a secret
     async with world(tmp_path) as now:
-        await now.store.look()
+        await now.store.recovery.beat()
         for turn in range(100):
             leaving = [asyncio.create_task(now.store.take([Spend(f"left-{turn}", SLOW, 5)])) for _ in range(3)]
             staying = [
@@ -200,7 +204,7 @@ async def test_callers_that_leave_at_any_moment_leave_no_answer_for_another(tmp_
 
 async def test_an_answer_that_comes_too_late_is_nobodys(tmp_path: Path) -> None:
     async with world(tmp_path) as now:
-        await now.store.look()
+        await now.store.recovery.beat()
         for turn in range(5):
             now.proxy.delay_seconds = 0.2
             assert (await now.store.take([Spend(f"late-{turn}", SLOW, 7)])).degraded

@@ -138,7 +138,7 @@ async def test_without_a_key_a_session_must_begin_as_new() -> None:
 
 async def test_without_a_key_there_are_no_preferences() -> None:
     error = await refusal(World(), TurnRequest(task="Hi.", user_id="ann"), anonymous=True)
-    assert error.reason is Reason.API_KEY_REQUIRED
+    assert (error.reason, error.field) == (Reason.API_KEY_REQUIRED, "user_id")
 
 
 async def test_preferences_are_shown_to_the_model_and_change_the_key() -> None:

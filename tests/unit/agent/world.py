@@ -15,7 +15,7 @@ from services.agent.ports import CachedAnswer
 from services.agent.preference_store import MemoryPreferenceStore
 from services.agent.pricing import PriceList
 from services.agent.request import TurnRequest
-from services.agent.reservations import Reservations
+from services.agent.reservations import Reserver
 from services.agent.session_store import MemorySessionStore
 from services.agent.turn import Started, TurnRunner
 from tests.unit.agent.scripted_agent import ScriptedAgent
@@ -104,10 +104,12 @@ class World:
             sessions=self.sessions,
             preferences=self.preferences,
             cache=self.cache,
-            reservations=Reservations(
-                self.quota, ttl_seconds=self.ttl_seconds, mint_id=lambda prefix: f"{prefix}_{next(reservations)}"
+            reserver=Reserver(
+                self.quota,
+                answer_tokens=1000,
+                ttl_seconds=self.ttl_seconds,
+                mint_id=lambda prefix: f"{prefix}_{next(reservations)}",
             ),
-            reserve_output_tokens=1000,
             system_prompt=self.system_prompt,
             mint_id=lambda prefix: f"{prefix}_{next(numbers)}",
             clock=lambda: NOW,

@@ -2,7 +2,7 @@
 
 import tracemalloc
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.entry import Entry
@@ -33,7 +33,6 @@ steps = st.lists(
 
 
 @given(steps=steps, max_entries=st.integers(1, 12), max_bytes=st.integers(300, 6000))
-@settings(deadline=None)
 async def test_bounds_hold_after_every_step_and_answers_are_never_wrong(
     steps: list[tuple[str, str, int, float]], max_entries: int, max_bytes: int
 ) -> None:
@@ -56,7 +55,6 @@ async def test_bounds_hold_after_every_step_and_answers_are_never_wrong(
 
 
 @given(steps=steps)
-@settings(deadline=None)
 async def test_the_bytes_counted_are_those_of_the_entries_held(steps: list[tuple[str, str, int, float]]) -> None:
     level = MemoryLevel(max_entries=10, max_bytes=5000)
     for _, key, size, _ in steps:

@@ -16,6 +16,7 @@ from meshkit.identity import (
     Identity,
     IdentitySigner,
     require_api_key,
+    require_checked,
     require_known,
     require_operator,
 )
@@ -140,11 +141,25 @@ def test_who_named_a_bad_key_or_two_or_none_where_one_is_needed_is_not_known(aut
     assert raised.value.reason is reasons[authentication]
 
 
-def test_some_things_need_an_api_key() -> None:
+def test_some_things_need_the_limiter() -> None:
+    require_checked(of(Authentication.ANONYMOUS), "for sessions")
+    with pytest.raises(ShoalError, match="for sessions") as raised:
+        require_checked(of(Authentication.UNCHECKED), "for sessions", field="session_id")
+    assert (raised.value.reason, raised.value.field) == (Reason.LIMITER_UNAVAILABLE, "session_id")
+
+
+@pytest.mark.parametrize(
+    ("authentication", "reason"),
+    [
+        (Authentication.ANONYMOUS, Reason.API_KEY_REQUIRED),
+        (Authentication.UNCHECKED, Reason.LIMITER_UNAVAILABLE),
+    ],
+)
+def test_some_things_need_an_api_key(authentication: Authentication, reason: Reason) -> None:
     require_api_key(of(Authentication.API_KEY), "to keep preferences")
     with pytest.raises(ShoalError, match="to keep preferences") as raised:
-        require_api_key(of(Authentication.ANONYMOUS), "to keep preferences")
-    assert raised.value.reason is Reason.API_KEY_REQUIRED
+        require_api_key(of(authentication), "to keep preferences", field="user_id")
+    assert (raised.value.reason, raised.value.field) == (reason, "user_id")
 
 
 @pytest.mark.parametrize("authentication", set(Authentication) - {Authentication.OPERATOR})

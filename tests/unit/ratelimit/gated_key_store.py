@@ -1,4 +1,4 @@
-"""A key store whose answers a test holds back."""
+"""A key store whose answers a test holds back, and a directory over it."""
 
 import asyncio
 from collections import Counter
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from meshkit.errors import Reason, ShoalError
 from services.ratelimit import keys
+from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import ApiKey, InMemoryKeyStore
 
 Answer = TypeVar("Answer")
@@ -15,6 +16,9 @@ Answer = TypeVar("Answer")
 def key(number: int) -> ApiKey:
     secret = keys.new_secret(number.to_bytes(32, "big"))
     return keys.describe(secret, tenant="acme", tier="free", name="", now=number)
+
+
+KEY = key(1)
 
 
 class GatedKeyStore(InMemoryKeyStore):
@@ -43,7 +47,14 @@ class GatedKeyStore(InMemoryKeyStore):
         return await self._let_out(await super().recent(count))
 
     async def _let_out(self, answer: Answer) -> Answer:
+        # As with a real database, others run meanwhile.
+        await asyncio.sleep(0)
         await self.gate.wait()
         if self.broken:
             raise ShoalError(Reason.DATABASE_UNAVAILABLE, "gone")
         return answer
+
+
+def directory_over(store: GatedKeyStore, *, remembered: int = 100, look_ups: list[str] | None = None) -> KeyDirectory:
+    """`look_ups` gathers how each of them came out."""
+    return KeyDirectory(store, count=([] if look_ups is None else look_ups).append, remembered=remembered)

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.ratelimit.buckets.batching import LONGEST_PAUSE_SECONDS, MOST_ON_THE_WAY, MOST_TOGETHER, Batcher
+from services.ratelimit.buckets.batching import (
+    LONGEST_PAUSE_SECONDS,
+    MAX_BATCH_SIZE,
+    MAX_IN_FLIGHT,
+    PACE_SECONDS,
+    Batcher,
+    pause_after,
+)
 
 
 class Doubling:
@@ -25,6 +32,10 @@ class Doubling:
         return [2 * number for number in numbers]
 
 
+def no_pause(size: int) -> float:
+    return 0.0
+
+
 async def ticks(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -32,14 +43,14 @@ async def ticks(count: int) -> None:
 
 async def test_what_is_asked_in_one_tick_shares_one_call_and_each_gets_its_own_answer() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pace_seconds=0)
+    batcher = Batcher(doubling, pause=no_pause)
     assert await asyncio.gather(*(batcher.ask(number) for number in range(50))) == [2 * n for n in range(50)]
     assert doubling.batches == [list(range(50))]
 
 
 async def test_one_alone_is_sent_in_the_tick_in_which_it_asks() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pace_seconds=0)
+    batcher = Batcher(doubling, pause=no_pause)
     asking = asyncio.create_task(batcher.ask(7))
     await ticks(3)
     assert doubling.batches == [[7]]
@@ -49,61 +60,67 @@ async def test_one_alone_is_sent_in_the_tick_in_which_it_asks() -> None:
 async def test_while_batches_are_on_their_way_the_next_one_gathers() -> None:
     doubling = Doubling()
     doubling.let.clear()
-    batcher = Batcher(doubling, pace_seconds=0)
+    batcher = Batcher(doubling, pause=no_pause)
     askers = []
     for number in range(10):
         askers.append(asyncio.create_task(batcher.ask(number)))
         await ticks(3)
-    assert len(doubling.batches) == MOST_ON_THE_WAY
+    assert len(doubling.batches) == MAX_IN_FLIGHT
     doubling.let.set()
     assert await asyncio.gather(*askers) == [2 * number for number in range(10)]
-    assert doubling.batches[MOST_ON_THE_WAY] == list(range(MOST_ON_THE_WAY, 10))
+    assert doubling.batches[MAX_IN_FLIGHT] == list(range(MAX_IN_FLIGHT, 10))
 
 
 async def test_a_batch_has_its_largest_size() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pace_seconds=0)
-    await asyncio.gather(*(batcher.ask(1) for _ in range(MOST_TOGETHER + 1)))
-    assert [len(batch) for batch in doubling.batches] == [MOST_TOGETHER, 1]
+    batcher = Batcher(doubling, pause=no_pause)
+    await asyncio.gather(*(batcher.ask(1) for _ in range(MAX_BATCH_SIZE + 1)))
+    assert [len(batch) for batch in doubling.batches] == [MAX_BATCH_SIZE, 1]
 
 
 async def test_a_failure_is_told_to_all_of_the_batch_and_to_those_who_wait_behind_it() -> None:
     doubling = Doubling()
     doubling.let.clear()
     doubling.failure = ConnectionError("gone")
-    batcher = Batcher(doubling, pace_seconds=0)
+    batcher = Batcher(doubling, pause=no_pause)
     askers = []
-    for number in range(2 * MOST_ON_THE_WAY):
+    for number in range(2 * MAX_IN_FLIGHT):
         askers.append(asyncio.create_task(batcher.ask(number)))
         await ticks(3)
     doubling.let.set()
     answers = await asyncio.gather(*askers, return_exceptions=True)
     assert all(isinstance(answer, ConnectionError) for answer in answers)
-    assert len(doubling.batches) == MOST_ON_THE_WAY
+    assert len(doubling.batches) == MAX_IN_FLIGHT
     doubling.failure = None
     assert await batcher.ask(4) == 8
 
 
-async def test_batches_keep_their_pace_and_what_arrives_meanwhile_gathers() -> None:
+def test_each_item_of_a_batch_holds_back_the_next_one_up_to_a_bound() -> None:
+    assert [pause_after(size) for size in (1, 3, 100)] == [PACE_SECONDS, 3 * PACE_SECONDS, LONGEST_PAUSE_SECONDS]
+
+
+async def test_what_arrives_in_the_pause_after_a_batch_gathers() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pace_seconds=0.005)
+    batcher = Batcher(doubling, pause=lambda size: 60.0 if size == 1 else 0.0)
     await batcher.ask(0)
-    loop = asyncio.get_running_loop()
-    departed = loop.time()
-    askers = []
-    for number in range(1, 6):
-        askers.append(asyncio.create_task(batcher.ask(number)))
-        await ticks(3)
+    gathering = [asyncio.create_task(batcher.ask(number)) for number in range(1, 6)]
+    await ticks(20)
     assert doubling.batches == [[0]]
-    await asyncio.gather(*askers)
-    assert doubling.batches == [[0], [1, 2, 3, 4, 5]]
-    assert loop.time() - departed >= LONGEST_PAUSE_SECONDS - 0.001
+    for task in gathering:
+        task.cancel()
+
+
+async def test_the_pause_ends() -> None:
+    doubling = Doubling()
+    batcher = Batcher(doubling, pause=lambda _: 0.001)
+    assert await batcher.ask(1) == 2
+    assert await batcher.ask(2) == 4
 
 
 @pytest.mark.parametrize("ticks_until_it_leaves", range(6))
 async def test_an_asker_that_leaves_takes_nothing_from_the_others(ticks_until_it_leaves: int) -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pace_seconds=0)
+    batcher = Batcher(doubling, pause=no_pause)
     leaver, *others = [asyncio.create_task(batcher.ask(number)) for number in range(5)]
     await ticks(ticks_until_it_leaves)
     leaver.cancel()

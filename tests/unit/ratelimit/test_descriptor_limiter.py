@@ -12,7 +12,7 @@ from services.ratelimit.buckets.bucket_store import InMemoryBucketStore
 from services.ratelimit.buckets.local_buckets import LocalBuckets
 from services.ratelimit.domains.descriptor_limiter import Answer, Descriptor, DescriptorLimiter
 from services.ratelimit.domains.domain import Entry, Rate, Unit
-from services.ratelimit.domains.domain_file import parse_files
+from services.ratelimit.domains.domain_file import read_domains
 
 FILE = """\
 domain: api
@@ -36,7 +36,7 @@ class World:
     now: int = 1_800_000_000 * MICROS_PER_SECOND
 
     def __post_init__(self) -> None:
-        domains = parse_files({"api.yaml": FILE})
+        domains = read_domains({"api.yaml": FILE})
         self._limiter = DescriptorLimiter(buckets=InMemoryBucketStore(lambda: self.now), domains=lambda: domains)
 
     async def ask(self, *descriptors: Descriptor, domain: str = "api") -> Answer:
@@ -187,7 +187,7 @@ async def test_a_limit_that_came_with_the_descriptor_counts(world: World) -> Non
 
 async def test_a_change_of_the_rules_counts_at_once() -> None:
     files = {"api.yaml": FILE}
-    limiter = DescriptorLimiter(buckets=InMemoryBucketStore(lambda: 0), domains=lambda: parse_files(files))
+    limiter = DescriptorLimiter(buckets=InMemoryBucketStore(lambda: 0), domains=lambda: read_domains(files))
     await limiter.ask("api", [a("address", hits=2)])
     files["api.yaml"] = FILE.replace("key: address, rate_limit: {unit: minute", "key: address, rate_limit: {unit: day")
     (status,) = (await limiter.ask("api", [a("address")])).statuses
@@ -236,7 +236,7 @@ class OneOfThree:
 
 
 async def test_a_look_into_the_share_of_a_bucket_is_told_to_come_back_later_if_it_is_empty() -> None:
-    limiter = DescriptorLimiter(buckets=OneOfThree(), domains=lambda: parse_files({"api.yaml": FILE}))
+    limiter = DescriptorLimiter(buckets=OneOfThree(), domains=lambda: read_domains({"api.yaml": FILE}))
     for _ in range(3):
         assert not (await limiter.ask("api", [a("user")])).over_limit
     look = await limiter.ask("api", [a("user", hits=0)])

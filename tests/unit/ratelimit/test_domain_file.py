@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.ratelimit.domains.domain import Domain, Entry, Rule, Unit
-from services.ratelimit.domains.domain_file import parse, parse_files
+from services.ratelimit.domains.domain_file import read_domain, read_domains
 from services.ratelimit.yaml_lines import FaultyFileError
 
 FILE = """\
@@ -65,7 +65,7 @@ def numbers(found: Rule | None) -> tuple[int, Unit, int | None]:
 
 
 def test_a_file_in_the_usual_format_is_read() -> None:
-    domain = parse(FILE)
+    domain = read_domain(FILE)
     assert domain.name == "api"
     assert numbers(rule(domain, ("remote_address", "1.2.3.4"))) == (10, Unit.SECOND, 40)
     assert numbers(rule(domain, ("remote_address", "50.0.0.5"))) == (0, Unit.MINUTE, None)
@@ -81,7 +81,7 @@ def test_a_file_in_the_usual_format_is_read() -> None:
 
 
 def test_values_of_a_wildcard_that_shares_have_one_bucket() -> None:
-    domain = parse(FILE)
+    domain = read_domain(FILE)
     buckets = {
         match.bucket
         for value in (b"x1", b"x2")
@@ -91,7 +91,7 @@ def test_values_of_a_wildcard_that_shares_have_one_bucket() -> None:
 
 
 def test_a_domain_without_descriptors_limits_nothing() -> None:
-    assert rule(parse("domain: empty"), ("a", "b")) is None
+    assert rule(read_domain("domain: empty"), ("a", "b")) is None
 
 
 @pytest.mark.parametrize(
@@ -123,29 +123,29 @@ def test_a_fault_is_told_with_its_line(old: str, new: str, where: str, said: str
     assert FILE.count(old) == 1
     text = FILE.replace(old, new)
     with pytest.raises(FaultyFileError) as refused:
-        parse(text)
+        read_domain(text)
     assert said in str(refused.value)
     assert refused.value.line == text.count("\n", 0, text.index(where)) + 1
 
 
 def test_several_files_are_several_domains() -> None:
-    assert set(parse_files({"a.yaml": "domain: a", "b.yaml": "domain: b"})) == {"a", "b"}
+    assert set(read_domains({"a.yaml": "domain: a", "b.yaml": "domain: b"})) == {"a", "b"}
 
 
 def test_a_domain_in_two_files_is_refused_with_the_second_file() -> None:
     with pytest.raises(ValueError, match=r"^b\.yaml: line 2: the domain 'a' is in another file already$"):
-        parse_files({"a.yaml": "domain: a", "b.yaml": "# again\ndomain: a"})
+        read_domains({"a.yaml": "domain: a", "b.yaml": "# again\ndomain: a"})
 
 
 def test_a_fault_names_the_file() -> None:
     with pytest.raises(ValueError, match=r"^b\.yaml: line 1: "):
-        parse_files({"a.yaml": "domain: a", "b.yaml": "domain: [b]"})
+        read_domains({"a.yaml": "domain: a", "b.yaml": "domain: [b]"})
 
 
 def test_the_rules_in_the_documentation_are_good() -> None:
     documented = (Path(__file__).parents[3] / "docs" / "domains.md").read_text()
     (rules,) = re.findall(r"```yaml\n(domain: .*?)```", documented, re.DOTALL)
-    domain = parse(rules)
+    domain = read_domain(rules)
     assert numbers(rule(domain, ("remote_address", "203.0.113.5"))) == (0, Unit.SECOND, None)
     assert numbers(rule(domain, ("generic_key", "api"), ("user", "x"))) == (1000, Unit.HOUR, 1000)
     tested = rule(domain, ("path", "/download/x"))

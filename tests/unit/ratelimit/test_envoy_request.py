@@ -24,7 +24,7 @@ MAIN = descriptor(masked_remote_address="203.0.113.7/32", surface="rest", reques
 
 def keys_of(**headers: str | bytes) -> frozenset[str]:
     sent = descriptor(masked_remote_address="203.0.113.7/32", surface="rest", **headers)
-    return parse(RateLimitRequest(domain="shoal", descriptors=[sent])).asker.api_keys
+    return parse(RateLimitRequest(descriptors=[sent])).asker.api_keys
 
 
 def test_a_question_is_read() -> None:
@@ -36,7 +36,7 @@ def test_a_question_is_read() -> None:
         x_api_key="a",
         authorization="Bearer b",
     )
-    question = parse(RateLimitRequest(domain="shoal", descriptors=[full]))
+    question = parse(RateLimitRequest(descriptors=[full]))
     assert question.asker == Asker("2001:db8::/64", frozenset({"a", "b"}))
     assert question.surface is Surface.OPENAI
     assert question.route == "chat"
@@ -45,11 +45,11 @@ def test_a_question_is_read() -> None:
 
 
 def test_a_request_without_credentials_carries_no_key() -> None:
-    assert parse(RateLimitRequest(domain="shoal", descriptors=[MAIN])).asker == Asker("203.0.113.7/32", frozenset())
+    assert parse(RateLimitRequest(descriptors=[MAIN])).asker == Asker("203.0.113.7/32", frozenset())
 
 
 def test_a_question_without_a_route_is_about_another_one() -> None:
-    assert parse(RateLimitRequest(domain="shoal", descriptors=[MAIN])).route == "other"
+    assert parse(RateLimitRequest(descriptors=[MAIN])).route == "other"
 
 
 def test_a_header_sent_twice_shows_both_its_keys() -> None:
@@ -84,7 +84,7 @@ def test_thousands_of_keys_in_a_header_are_several() -> None:
 
 
 def test_every_descriptor_is_counted_since_each_wants_a_status() -> None:
-    question = parse(RateLimitRequest(domain="shoal", descriptors=[descriptor(surface="other"), MAIN]))
+    question = parse(RateLimitRequest(descriptors=[descriptor(surface="other"), MAIN]))
     assert question.asker.address == "203.0.113.7/32"
     assert question.descriptors == 2
 
@@ -92,20 +92,16 @@ def test_every_descriptor_is_counted_since_each_wants_a_status() -> None:
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (RateLimitRequest(domain="other", descriptors=[MAIN]), "domain"),
-        (RateLimitRequest(domain="shoal", descriptors=[MAIN], hits_addend=2), "hits_addend"),
+        (RateLimitRequest(descriptors=[MAIN], hits_addend=2), "hits_addend"),
         (RateLimitRequest(domain="shoal"), "descriptors"),
-        (RateLimitRequest(domain="shoal", descriptors=[descriptor(surface="rest")]), "descriptors"),
-        (RateLimitRequest(domain="shoal", descriptors=[descriptor(masked_remote_address="a")]), "descriptors"),
+        (RateLimitRequest(descriptors=[descriptor(surface="rest")]), "descriptors"),
+        (RateLimitRequest(descriptors=[descriptor(masked_remote_address="a")]), "descriptors"),
         (
-            RateLimitRequest(
-                domain="shoal", descriptors=[RateLimitDescriptor(entries=MAIN.entries, is_negative_hits=True)]
-            ),
+            RateLimitRequest(descriptors=[RateLimitDescriptor(entries=MAIN.entries, is_negative_hits=True)]),
             "descriptors",
         ),
         (
             RateLimitRequest(
-                domain="shoal",
                 descriptors=[RateLimitDescriptor(entries=MAIN.entries, hits_addend=UInt64Value(value=0))],
             ),
             "descriptors",

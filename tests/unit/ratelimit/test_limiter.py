@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Authentication, Identity
@@ -15,16 +14,15 @@ from services.ratelimit.callers import Asker, Callers
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import ApiKey, InMemoryKeyStore
 from services.ratelimit.limiter import Limiter, Verdict
-from services.ratelimit.limits import Limits, Overrides, RateLimit, RouteLimits, tier_limits
-from services.ratelimit.metrics import LimiterMetrics
+from services.ratelimit.limits import Kind, Limits, Overrides, RateLimit, RouteLimits, tier_limits
 from services.ratelimit.tiers import parse_tiers
 
 ADDRESS = "203.0.113.7/32"
 SECRET = keys.new_secret(b"k" * 32)
 UNKNOWN = keys.new_secret(b"u" * 32)
 TIERS = tier_limits(parse_tiers("anonymous=1/3,free=1/10,basic=10/50"))
-SMALL = RateLimit(Limit(1, 2))
-TRIED = RateLimit(Limit(1, 2), shadow=True)
+SMALL = RateLimit("small", Limit(1, 2))
+TRIED = RateLimit("tried", Limit(1, 2), shadow=True)
 
 
 class SeenBuckets(InMemoryBucketStore):
@@ -47,14 +45,14 @@ class World:
     limits: Limits = field(default_factory=lambda: Limits(TIERS))
     require_api_key: bool = False
     micros: int = 0
-    shadows: list[tuple[str, str]] = field(default_factory=list)
+    shadows: list[tuple[Kind, str]] = field(default_factory=list)
+    look_ups: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.key_store = InMemoryKeyStore()
         self.buckets = SeenBuckets(self)
-        metrics = LimiterMetrics(CollectorRegistry())
         callers = Callers(
-            known_keys=KeyDirectory(self.key_store, count=metrics.count_look_up),
+            known_keys=KeyDirectory(self.key_store, count=self.look_ups.append),
             buckets=self.buckets,
             failures=Limit(1, 4),
             require_api_key=self.require_api_key,
@@ -87,6 +85,7 @@ async def test_a_request_pays_from_the_bucket_of_its_key() -> None:
     assert verdict.policy == "basic"
     assert verdict.holding.limit == Limit(10, 50)
     assert verdict.holding.remaining == 49
+    assert world.look_ups == ["known"]
 
 
 async def test_without_a_key_it_pays_from_the_bucket_of_its_address() -> None:
@@ -125,7 +124,7 @@ async def test_a_route_of_its_own_does_not_draw_on_the_general_bucket() -> None:
     world = World(Limits(TIERS, routes={"chat": RouteLimits(SMALL)}))
     chats = [await world.admit(route="chat") for _ in range(3)]
     assert [verdict.decision.allowed for verdict in chats] == [True, True, False]
-    assert [(verdict.policy, verdict.holding.limit) for verdict in chats] == [("chat", SMALL.limit)] * 3
+    assert [(verdict.policy, verdict.holding.limit) for verdict in chats] == [("small", SMALL.limit)] * 3
     assert (await world.admit(route="task")).holding.remaining == 2
 
 
@@ -134,7 +133,7 @@ async def test_a_shadow_refuses_nothing_and_what_it_would_have_refused_is_counte
     await world.add_key()
     verdicts = [await world.admit(SECRET) for _ in range(5)]
     assert all(verdict.decision.allowed for verdict in verdicts)
-    assert world.shadows == [("requests", "acme")] * 3
+    assert world.shadows == [(Kind.REQUESTS, "tried")] * 3
 
 
 async def test_the_shadow_of_a_route_opens_no_door() -> None:
@@ -143,7 +142,7 @@ async def test_the_shadow_of_a_route_opens_no_door() -> None:
     assert [verdict.decision.allowed for verdict in verdicts] == [True] * 3 + [False] * 2
     assert [verdict.policy for verdict in verdicts] == ["anonymous"] * 5
     assert [verdict.holding.remaining for verdict in verdicts] == [2, 1, 0, 0, 0]
-    assert world.shadows == [("requests", "chat")]
+    assert world.shadows == [(Kind.REQUESTS, "tried")]
 
 
 async def test_a_route_that_fails_closed_is_refused_while_decisions_are_degraded() -> None:
@@ -161,9 +160,9 @@ async def test_limits_that_change_hold_from_the_next_request_on() -> None:
     world = World()
     await world.add_key()
     assert (await world.admit(SECRET)).holding.remaining == 9
-    world.limits = Limits(TIERS, tenants={"acme": Overrides(requests=SMALL, model_tokens=RateLimit(Limit(1, 100)))})
+    world.limits = Limits(TIERS, tenants={"acme": Overrides(requests=SMALL, model_tokens=SMALL)})
     verdict = await world.admit(SECRET)
-    assert (verdict.policy, verdict.holding.remaining) == ("acme", 1)
+    assert (verdict.policy, verdict.holding.remaining) == ("small", 1)
     assert verdict.metered
 
 
@@ -172,7 +171,7 @@ async def test_take_and_admit_spend_from_the_same_bucket() -> None:
     key = await world.add_key()
     await world.admit(SECRET)
     limits, decision = await world.limiter.take(identity(key_id=key.id), 4)
-    assert limits.name == "free"
+    assert limits.requests.name == "free"
     assert decision.allowed
     assert decision.holdings[0].remaining == 5
 
@@ -195,7 +194,7 @@ async def test_a_cost_of_nothing_is_refused() -> None:
 @pytest.mark.parametrize("cost", [11, 2**64 - 1])
 async def test_a_cost_that_can_never_pass_is_refused(cost: int) -> None:
     world = World()
-    with pytest.raises(ShoalError, match="ask for 10 or fewer") as refused:
+    with pytest.raises(ShoalError, match=r"The limit of 'free' never holds .* ask for 10 or fewer") as refused:
         await world.limiter.take(identity(), cost)
     assert (refused.value.reason, refused.value.field) == (Reason.COST_ABOVE_CAPACITY, "cost")
     assert (await world.limiter.take(identity(), 10))[1].allowed

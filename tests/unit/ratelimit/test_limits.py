@@ -15,40 +15,36 @@ from services.ratelimit.tiers import parse_tiers
 
 TIERS = tier_limits(parse_tiers("anonymous=1/10,free=2/20"))
 FREE = TIERS["free"].requests
-TOKENS = RateLimit(Limit.per(20_000, 60))
-SMALL, LARGE = RateLimit(Limit(5, 5)), RateLimit(Limit(50, 100))
-TRIED = RateLimit(Limit(1, 1), shadow=True)
+TOKENS = RateLimit("free", Limit.per(20_000, 60))
+PLACES = ConcurrencyLimit("free", 4)
+SMALL, LARGE = RateLimit("chat", Limit(5, 5)), RateLimit("acme", Limit(50, 100))
+TRIED = RateLimit("chat", Limit(1, 1), shadow=True)
 
 
 def test_a_caller_has_the_limits_of_its_tier() -> None:
-    assert Limits(TIERS).of(tier="free", tenant="acme") == CallerLimits("free", RateLimit(Limit(2, 20)))
+    assert Limits(TIERS).of(tier="free", tenant="acme") == CallerLimits(RateLimit("free", Limit(2, 20)))
 
 
 def test_a_tier_that_is_gone_has_the_limits_of_callers_without_a_key() -> None:
-    assert Limits(TIERS).of(tier="gold", tenant="acme").name == "anonymous"
+    assert Limits(TIERS).of(tier="gold", tenant="acme").requests.name == "anonymous"
 
 
 def test_an_override_takes_the_place_of_its_own_kind_alone() -> None:
-    tiers = TIERS | {"free": CallerLimits("free", FREE, TOKENS, ConcurrencyLimit(4))}
-    limits = Limits(tiers, tenants={"acme": Overrides(concurrent=ConcurrencyLimit(9))})
-    assert limits.of(tier="free", tenant="acme") == CallerLimits("free", FREE, TOKENS, ConcurrencyLimit(9))
+    tiers, own = TIERS | {"free": CallerLimits(FREE, TOKENS, PLACES)}, ConcurrencyLimit("acme", 9)
+    limits = Limits(tiers, tenants={"acme": Overrides(concurrent=own)})
+    assert limits.of(tier="free", tenant="acme") == CallerLimits(FREE, TOKENS, own)
     assert limits.of(tier="free", tenant="other") == tiers["free"]
 
 
-def test_limits_bear_the_tenants_name_if_its_requests_are_overridden() -> None:
-    limits = Limits(TIERS, tenants={"acme": Overrides(requests=LARGE)})
-    assert limits.of(tier="free", tenant="acme") == CallerLimits("acme", LARGE)
-
-
 def test_limits_of_tokens_or_places_ask_for_reservations() -> None:
-    assert not CallerLimits("free", FREE).metered
-    assert CallerLimits("free", FREE, model_tokens=TOKENS).metered
-    assert CallerLimits("free", FREE, concurrent=ConcurrencyLimit(1)).metered
+    assert not CallerLimits(FREE).metered
+    assert CallerLimits(FREE, model_tokens=TOKENS).metered
+    assert CallerLimits(FREE, concurrent=PLACES).metered
 
 
 def test_a_route_without_a_limit_of_its_own_spends_from_the_general_bucket() -> None:
     rule = Limits(TIERS, routes={"chat": RouteLimits(SMALL)}).request(tier="free", tenant="acme", route="task")
-    assert rule.payments == (Payment("free", FREE),)
+    assert rule.payments == (Payment(FREE),)
     spend = rule.payments[0].spend("key_1", 1)
     assert (spend.bucket, spend.limit, spend.mode) == ("bucket:key_1", FREE.limit, Mode.ENFORCED)
     assert not rule.fail_closed
@@ -56,13 +52,13 @@ def test_a_route_without_a_limit_of_its_own_spends_from_the_general_bucket() -> 
 
 def test_a_route_with_a_limit_of_its_own_has_a_bucket_of_its_own() -> None:
     rule = Limits(TIERS, routes={"chat": RouteLimits(SMALL)}).request(tier="free", tenant="acme", route="chat")
-    assert rule.payments == (Payment("chat", SMALL, "chat"),)
+    assert rule.payments == (Payment(SMALL, "chat"),)
     assert rule.payments[0].spend("key_1", 1).bucket == "bucket:key_1:chat"
 
 
 def test_a_shadow_of_a_route_is_tried_beside_the_limit_that_holds() -> None:
     rule = Limits(TIERS, routes={"chat": RouteLimits(TRIED)}).request(tier="free", tenant="acme", route="chat")
-    assert rule.payments == (Payment("free", FREE), Payment("chat", TRIED, "chat"))
+    assert rule.payments == (Payment(FREE), Payment(TRIED, "chat"))
     assert [payment.spend("key_1", 1).mode for payment in rule.payments] == [Mode.ENFORCED, Mode.SHADOW]
 
 
@@ -73,9 +69,9 @@ def test_a_tenants_own_route_wins_over_the_general_one() -> None:
         routes={"chat": RouteLimits(SMALL, fail_closed=True)},
     )
     own = limits.request(tier="free", tenant="acme", route="chat")
-    assert own.payments == (Payment("chat", LARGE, "chat"),)
+    assert own.payments == (Payment(LARGE, "chat"),)
     assert own.fail_closed
-    assert limits.request(tier="free", tenant="other", route="chat").payments == (Payment("chat", SMALL, "chat"),)
+    assert limits.request(tier="free", tenant="other", route="chat").payments == (Payment(SMALL, "chat"),)
 
 
 def test_a_tenants_own_route_may_stay_open_and_keep_the_general_size() -> None:
@@ -85,5 +81,5 @@ def test_a_tenants_own_route_may_stay_open_and_keep_the_general_size() -> None:
         routes={"chat": RouteLimits(SMALL, fail_closed=True)},
     )
     rule = limits.request(tier="free", tenant="acme", route="chat")
-    assert rule.payments == (Payment("chat", SMALL, "chat"),)
+    assert rule.payments == (Payment(SMALL, "chat"),)
     assert not rule.fail_closed

@@ -6,7 +6,7 @@ import pytest
 
 from services.ratelimit.buckets.bucket import Limit
 from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, Payment, RateLimit
-from services.ratelimit.limits_file import limits_in, read_limits
+from services.ratelimit.limits_file import read_limits
 from services.ratelimit.tiers import parse_tiers
 from services.ratelimit.yaml_lines import FaultyFileError
 
@@ -27,32 +27,43 @@ routes:
 
 def test_the_file_stands_on_top_of_the_tiers() -> None:
     limits = read_limits(FILE, TIERS)
-    assert limits.of(tier="anonymous", tenant="x") == CallerLimits("anonymous", RateLimit(Limit(1, 10)))
+    assert limits.of(tier="anonymous", tenant="x") == CallerLimits(RateLimit("anonymous", Limit(1, 10)))
     assert limits.of(tier="free", tenant="x") == CallerLimits(
-        "free",
-        RateLimit(Limit(Fraction(1, 10), 3)),
-        RateLimit(Limit(Fraction(20_000, 60), 20_000)),
-        ConcurrencyLimit(4),
+        RateLimit("free", Limit(Fraction(1, 10), 3)),
+        RateLimit("free", Limit(Fraction(20_000, 60), 20_000)),
+        ConcurrencyLimit("free", 4),
     )
     assert limits.of(tier="basic", tenant="x") == CallerLimits(
-        "basic",
-        RateLimit(Limit(10, 50)),
-        RateLimit(Limit(Fraction(100, 60), 5000), shadow=True),
-        ConcurrencyLimit(8, shadow=True),
+        RateLimit("basic", Limit(10, 50)),
+        RateLimit("basic", Limit(Fraction(100, 60), 5000), shadow=True),
+        ConcurrencyLimit("basic", 8, shadow=True),
     )
 
 
 def test_tenants_and_routes_are_read() -> None:
     limits = read_limits(FILE, TIERS)
     acme = limits.of(tier="free", tenant="acme")
-    assert (acme.name, acme.requests) == ("acme", RateLimit(Limit(50, 100), shadow=True))
-    assert acme.concurrent == ConcurrencyLimit(4)
+    assert acme.requests == RateLimit("acme", Limit(50, 100), shadow=True)
+    assert acme.concurrent == ConcurrencyLimit("free", 4)
     general = limits.request(tier="free", tenant="x", route="chat")
-    assert general.payments == (Payment("chat", RateLimit(Limit(5, 10)), "chat"),)
+    assert general.payments == (Payment(RateLimit("chat", Limit(5, 10)), "chat"),)
     own = limits.request(tier="free", tenant="acme", route="chat")
-    assert own.payments == (Payment("chat", RateLimit(Limit(5, 5)), "chat"),)
+    assert own.payments == (Payment(RateLimit("chat", Limit(5, 5)), "chat"),)
     assert general.fail_closed
     assert own.fail_closed
+
+
+def test_every_limit_bears_the_name_of_whoever_it_was_written_for() -> None:
+    text = """
+tiers:
+  free: {model_tokens: {per_minute: 20000}}
+tenants:
+  acme: {model_tokens: {per_minute: 90}, concurrent: {calls: 4}}
+"""
+    acme = read_limits(text, TIERS).of(tier="free", tenant="acme")
+    assert acme.model_tokens
+    assert acme.concurrent
+    assert (acme.requests.name, acme.model_tokens.name, acme.concurrent.name) == ("free", "acme", "acme")
 
 
 @pytest.mark.parametrize(
@@ -85,13 +96,3 @@ def test_a_fault_is_told_with_its_line(text: str, fault: str) -> None:
     with pytest.raises(FaultyFileError) as refused:
         read_limits(text, TIERS)
     assert str(refused.value).startswith(fault)
-
-
-def test_a_fault_names_the_file() -> None:
-    with pytest.raises(ValueError, match=r"^limits\.yaml: line 1: the name 'teirs' is unknown here$"):
-        limits_in({"limits.yaml": "teirs: {}"}, TIERS)
-
-
-def test_several_files_are_refused() -> None:
-    with pytest.raises(ValueError, match="one file"):
-        limits_in({"a.yaml": FILE, "b.yaml": FILE}, TIERS)

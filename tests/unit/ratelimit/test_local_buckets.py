@@ -86,14 +86,23 @@ def test_all_buckets_pay_or_none() -> None:
     assert local.take([Spend("rich", FREE, 12)], 0, sharers=1).allowed
 
 
-def test_what_was_taken_is_owed_until_it_is_settled() -> None:
+def test_what_was_taken_is_owed_once() -> None:
     local = LocalBuckets()
     admitted(local, 2, 0, sharers=3)
     local.take([Spend("b", FREE, 0)], 0, sharers=3)
-    (charge,) = local.owed(0, sharers=3)
-    assert charge == Spend("a", FREE, 2, Mode.CHARGED)
-    local.settled(charge)
+    assert local.owed(0, sharers=3) == [Spend("a", FREE, 2, Mode.CHARGED)]
     assert local.owed(0, sharers=3) == []
+    admitted(local, 1, 0, sharers=3)
+    assert local.owed(0, sharers=3) == [Spend("a", FREE, 1, Mode.CHARGED)]
+
+
+def test_what_was_taken_since_is_not_forgotten_when_the_shared_bucket_is_seen() -> None:
+    local = LocalBuckets()
+    admitted(local, 3, 0, sharers=3)
+    full, _ = take([Spend("a", FREE, 0)], {}, now=0)
+    local.saw([Spend("a", FREE, 0)], full, 0)
+    assert admitted(local, 20, 0, sharers=3) == 1
+    assert local.owed(0, sharers=3) == [Spend("a", FREE, 4, Mode.CHARGED)]
 
 
 def test_what_was_refused_is_not_owed() -> None:
@@ -110,13 +119,25 @@ def test_what_came_back_meanwhile_is_not_owed() -> None:
     assert local.owed(100 * SECOND, sharers=1) == []
 
 
-def test_of_a_bucket_that_was_lost_each_limiter_charges_its_part_of_what_was_gone() -> None:
+def test_of_buckets_that_were_lost_it_knows_what_was_missing() -> None:
     local = LocalBuckets()
     seen, _ = take([Spend("a", FREE, 6)], {}, now=0)
     local.saw([Spend("a", FREE, 6)], seen, 0)
     local.saw([Spend("full", FREE, 0)], take([Spend("full", FREE, 0)], {}, now=0)[0], 0)
-    assert local.lost(0, sharers=3) == [Spend("a", FREE, 2, Mode.CHARGED)]
-    assert local.lost(6 * SECOND, sharers=3) == []
+    assert local.take(one(), 0, sharers=3).allowed
+    assert local.lost(0) == [Spend("a", FREE, 9, Mode.MISSING)]
+    assert local.owed(0, sharers=3) == []
+    assert local.lost(9 * SECOND) == []
+
+
+def test_a_debt_is_remembered() -> None:
+    local = LocalBuckets()
+    charge = Spend("a", FREE, 12, Mode.CHARGED)
+    _, levels = take([charge], {}, now=0)
+    in_debt, _ = take([charge], levels, now=0)
+    local.saw([charge], in_debt, 0)
+    assert not local.take(one(), 12 * SECOND, sharers=1).allowed
+    assert local.take(one(), 13 * SECOND, sharers=1).allowed
 
 
 def test_the_buckets_that_were_not_used_for_longest_are_forgotten() -> None:

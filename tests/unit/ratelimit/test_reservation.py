@@ -1,6 +1,6 @@
 """A caller's reservations: the rules, over any history. What each operation does is in the stores' contract."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit
@@ -9,8 +9,9 @@ from services.ratelimit.reservations.reservation import Account, Answer, Outcome
 
 MINUTE = 60 * MICROS_PER_SECOND
 LIMIT = Limit.per(1000, 60)
-LIMITS = CallerLimits("free", RateLimit(Limit(1, 10)), RateLimit(LIMIT), ConcurrencyLimit(3))
-SHADOW_OF_PLACES = CallerLimits("free", RateLimit(Limit(1, 10)), RateLimit(LIMIT), ConcurrencyLimit(1, shadow=True))
+REQUESTS, TOKENS = RateLimit("free", Limit(1, 10)), RateLimit("free", LIMIT)
+LIMITS = CallerLimits(REQUESTS, TOKENS, ConcurrencyLimit("free", 3))
+SHADOW_OF_PLACES = CallerLimits(REQUESTS, TOKENS, ConcurrencyLimit("free", 1, shadow=True))
 
 Step = tuple[int, str, str, int]
 steps = st.lists(
@@ -34,7 +35,6 @@ def carry_out(account: Account, operation: str, name: str, tokens: int, now: int
             return account.renew(LIMITS, name, MINUTE, now)
 
 
-@settings(deadline=None)
 @given(steps=steps)
 def test_no_history_leaves_the_bounds(steps: list[Step]) -> None:
     account, now = Account(), 0
@@ -48,7 +48,6 @@ def test_no_history_leaves_the_bounds(steps: list[Step]) -> None:
         assert answer.model_tokens.full_in_micros <= 2 * MINUTE
 
 
-@settings(deadline=None)
 @given(steps=steps)
 def test_no_history_reserves_more_than_the_capacity_and_the_refill(steps: list[Step]) -> None:
     account, now, granted = Account(), 0, 0
@@ -60,7 +59,6 @@ def test_no_history_reserves_more_than_the_capacity_and_the_refill(steps: list[S
         assert granted * LIMIT.grains_per_token <= LIMIT.full + now * LIMIT.grains_per_micro
 
 
-@settings(deadline=None)
 @given(steps=steps, tokens=st.integers(0, 1000), after=st.integers(0, 2 * MINUTE))
 def test_a_reservation_that_expires_leaves_no_trace(steps: list[Step], tokens: int, after: int) -> None:
     with_it, without_it, now = Account(), Account(), 0
@@ -73,7 +71,6 @@ def test_a_reservation_that_expires_leaves_no_trace(steps: list[Step], tokens: i
     assert with_it.peek(LIMITS, now) == without_it.peek(LIMITS, now)
 
 
-@settings(deadline=None)
 @given(reserved=st.integers(0, 500), used=st.integers(0, 1000), elapsed=st.integers(0, MINUTE // 2))
 def test_settling_leaves_what_taking_the_used_tokens_alone_would_have_left(
     reserved: int, used: int, elapsed: int

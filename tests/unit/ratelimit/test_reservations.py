@@ -1,25 +1,26 @@
 """What callers may do with reservations, over a store in memory."""
 
+from dataclasses import replace
+
 import pytest
 
 from meshkit.errors import Code, Reason, ShoalError
 from meshkit.identity import Authentication, Identity
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit
 from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
-from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, Limits, RateLimit
+from services.ratelimit.limits import CallerLimits, ConcurrencyLimit, Kind, Limits, RateLimit
 from services.ratelimit.reservations.reservation import Answer, Outcome, Request
 from services.ratelimit.reservations.reservation_store import InMemoryReservationStore
 from services.ratelimit.reservations.reservations import UNLIMITED, Reservations
 
 MINUTE = 60 * MICROS_PER_SECOND
-REQUESTS = RateLimit(Limit(1, 10))
+REQUESTS = RateLimit("requests", Limit(1, 10))
+TOKENS, PLACES = RateLimit("tokens", Limit(1, 1000)), ConcurrencyLimit("places", 1)
 LIMITS = Limits(
     {
-        "anonymous": CallerLimits("anonymous", REQUESTS),
-        "metered": CallerLimits("metered", REQUESTS, RateLimit(Limit(1, 1000)), ConcurrencyLimit(1)),
-        "shadow": CallerLimits(
-            "shadow", REQUESTS, RateLimit(Limit(1, 1000), shadow=True), ConcurrencyLimit(1, shadow=True)
-        ),
+        "anonymous": CallerLimits(REQUESTS),
+        "metered": CallerLimits(REQUESTS, TOKENS, PLACES),
+        "shadow": CallerLimits(REQUESTS, replace(TOKENS, shadow=True), replace(PLACES, shadow=True)),
     }
 )
 
@@ -52,9 +53,9 @@ class Counts:
     """What shadows would have refused."""
 
     def __init__(self) -> None:
-        self.refused: list[tuple[str, str]] = []
+        self.refused: list[tuple[Kind, str]] = []
 
-    def __call__(self, kind: str, limit: str) -> None:
+    def __call__(self, kind: Kind, limit: str) -> None:
         self.refused.append((kind, limit))
 
 
@@ -73,12 +74,16 @@ def caller(tier: str) -> Identity:
     return Identity("acme", tier, "key_1", Authentication.API_KEY, expires=0.0)
 
 
+def limits_of(identity: Identity) -> CallerLimits:
+    return LIMITS.of(tier=identity.tier, tenant=identity.tenant)
+
+
 def wish(name: str, tokens: int) -> Request:
     return Request(name, tokens, MINUTE)
 
 
 async def test_more_than_the_bucket_ever_holds_is_refused_for_good() -> None:
-    with pytest.raises(ShoalError) as refused:
+    with pytest.raises(ShoalError, match="The limit of 'tokens' never holds 1001 model tokens") as refused:
         await reservations().reserve(caller("metered"), wish("a", 1001))
     assert (refused.value.reason, refused.value.field) == (Reason.COST_ABOVE_CAPACITY, "tokens")
     assert (refused.value.code, refused.value.retryable) == (Code.INVALID_ARGUMENT, False)
@@ -100,7 +105,7 @@ async def test_who_has_no_such_limits_is_granted_everything_without_asking() -> 
     assert (await mine.reserve(free, wish("a", 2**32 - 1)))[1] == UNLIMITED
     assert await mine.renew(free, "a", MINUTE) == UNLIMITED
     assert (await mine.settle(free, "a", 2**32 - 1))[1] == UNLIMITED
-    assert (await mine.peek(free))[1] == UNLIMITED
+    assert await mine.peek(free, limits_of(free)) == UNLIMITED
     assert store.asked == 0
 
 
@@ -112,7 +117,7 @@ async def test_nothing_is_reserved_or_settled_while_the_store_is_gone(is_reachab
         mine.reserve(who, wish("a", 1)),
         mine.renew(who, "a", MINUTE),
         mine.settle(who, "a", 1),
-        mine.peek(who),
+        mine.peek(who, limits_of(who)),
     ):
         with pytest.raises(ShoalError) as refused:
             await attempt
@@ -126,9 +131,9 @@ async def test_what_shadows_would_have_refused_is_granted_and_counted_once() -> 
     await mine.reserve(caller("shadow"), wish("a", 600))
     assert count.refused == []
     for _ in range(2):
-        limits, answer = await mine.reserve(caller("shadow"), wish("b", 5000))
-        assert (limits.name, answer.outcome) == ("shadow", Outcome.DONE)
-    assert count.refused == [("model_tokens", "shadow"), ("concurrent", "shadow")]
+        _, answer = await mine.reserve(caller("shadow"), wish("b", 5000))
+        assert answer.outcome is Outcome.DONE
+    assert count.refused == [(Kind.MODEL_TOKENS, "tokens"), (Kind.CONCURRENT, "places")]
 
 
 async def test_what_an_enforced_limit_refuses_is_no_shadow_refusal() -> None:

@@ -62,14 +62,14 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_without_a_limits_file_the_tiers_are_all_there_is() -> None:
     limits = load(RatelimitSettings, REQUIRED).parsed_limits()
-    assert limits.of(tier="basic", tenant="acme") == CallerLimits("basic", RateLimit(Limit(10, 50)))
+    assert limits.of(tier="basic", tenant="acme") == CallerLimits(RateLimit("basic", Limit(10, 50)))
 
 
 def test_the_limits_file_stands_on_top_of_the_tiers(tmp_path: Path) -> None:
     file = tmp_path / "limits.yaml"
     file.write_text("tiers: {basic: {concurrent: {calls: 2}}}")
     limits = load(RatelimitSettings, REQUIRED | {"SHOAL_LIMITS_FILE": str(file)}).parsed_limits()
-    assert limits.of(tier="basic", tenant="acme").concurrent == ConcurrencyLimit(2)
+    assert limits.of(tier="basic", tenant="acme").concurrent == ConcurrencyLimit("basic", 2)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,13 @@ def test_a_limits_file_that_cannot_be_used_is_a_fault(tmp_path: Path, text: str 
         load(RatelimitSettings, REQUIRED | {"SHOAL_LIMITS_FILE": str(file)})
     (told,) = refused.value.faults
     assert told.startswith(f"SHOAL_LIMITS_FILE: {file}: {fault}")
+
+
+def test_a_folder_is_no_limits_file_even_with_one_file_in_it(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("tiers: {}")
+    with pytest.raises(SettingsError) as refused:
+        load(RatelimitSettings, REQUIRED | {"SHOAL_LIMITS_FILE": str(tmp_path)})
+    assert refused.value.faults == (f"SHOAL_LIMITS_FILE: {tmp_path}: must be a file",)
 
 
 def test_a_faulty_tier_is_no_fault_of_the_limits_file(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Bucket(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     FULL_IN_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
-    """The tier that fixes its size."""
+    """Whose limit it is: a tier, a tenant or a route."""
     rate_per_second: _builtins.float
     """Tokens that come back per second."""
     capacity: _builtins.int

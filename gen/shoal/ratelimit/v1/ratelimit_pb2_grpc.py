@@ -96,7 +96,8 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Peek(self, request, context):
-        """Peek tells what is left in the caller's own bucket and spends nothing.
+        """Peek tells what is left in the caller's own bucket and spends nothing. Ends in UNAVAILABLE while the shared limits
+        cannot be reached and the caller has one of model tokens or of concurrent calls: left out, it would read as unset.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class RateLimitServiceStub:
     Take: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.TakeRequest, _ratelimit_pb2.TakeResponse]
     """Take spends tokens of the caller's own bucket, all or none. A refusal is an answer here, not an error."""
     Peek: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.PeekRequest, _ratelimit_pb2.PeekResponse]
-    """Peek tells what is left in the caller's own bucket and spends nothing."""
+    """Peek tells what is left in the caller's own bucket and spends nothing. Ends in UNAVAILABLE while the shared limits
+    cannot be reached and the caller has one of model tokens or of concurrent calls: left out, it would read as unset.
+    """
     Reserve: _grpc.UnaryUnaryMultiCallable[_ratelimit_pb2.ReserveRequest, _ratelimit_pb2.ReserveResponse]
     """Reserve sets model tokens of the caller's per-minute limit aside and takes one of its places for calls that run at
     the same time, both or neither. A refusal is an answer here, not an error. Ends in UNAVAILABLE while the shared
@@ -69,7 +71,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     Take: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.TakeRequest, _ratelimit_pb2.TakeResponse]  # type: ignore[assignment]
     """Take spends tokens of the caller's own bucket, all or none. A refusal is an answer here, not an error."""
     Peek: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.PeekRequest, _ratelimit_pb2.PeekResponse]  # type: ignore[assignment]
-    """Peek tells what is left in the caller's own bucket and spends nothing."""
+    """Peek tells what is left in the caller's own bucket and spends nothing. Ends in UNAVAILABLE while the shared limits
+    cannot be reached and the caller has one of model tokens or of concurrent calls: left out, it would read as unset.
+    """
     Reserve: _aio.UnaryUnaryMultiCallable[_ratelimit_pb2.ReserveRequest, _ratelimit_pb2.ReserveResponse]  # type: ignore[assignment]
     """Reserve sets model tokens of the caller's per-minute limit aside and takes one of its places for calls that run at
     the same time, both or neither. A refusal is an answer here, not an error. Ends in UNAVAILABLE while the shared
@@ -109,7 +113,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ratelimit_pb2.PeekRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_pb2.PeekResponse, _abc.Awaitable[_ratelimit_pb2.PeekResponse]]:
-        """Peek tells what is left in the caller's own bucket and spends nothing."""
+        """Peek tells what is left in the caller's own bucket and spends nothing. Ends in UNAVAILABLE while the shared limits
+        cannot be reached and the caller has one of model tokens or of concurrent calls: left out, it would read as unset.
+        """
 
     @_abc_1.abstractmethod
     def Reserve(

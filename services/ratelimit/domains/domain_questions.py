@@ -1,14 +1,13 @@
-"""The questions of other Envoys and the answers to them, in Envoy's protocol."""
+"""Answers the questions of other Envoys about descriptors, in Envoy's protocol."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from google.protobuf.duration_pb2 import Duration
-
 from meshkit.errors import ShoalError, field_invalid
-from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Holding
 from services.ratelimit.domains.descriptor_limiter import Answer, Descriptor, DescriptorLimiter, Status
 from services.ratelimit.domains.domain import Entry, Rate, Unit
+from services.ratelimit.durations import as_duration
+from services.ratelimit.envoy_reply import retry_after
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external.rls_pb2 import HeaderValue, RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 
@@ -20,12 +19,12 @@ _UNITS: Mapping[Unit, RateLimitResponse.RateLimit.Unit.ValueType] = MappingProxy
 )
 
 
-class DescriptorServicer:
+class DomainQuestions:
     """Answers for every domain that is configured."""
 
     def __init__(self, *, limiter: DescriptorLimiter, metrics: LimiterMetrics) -> None:
         self._limiter = limiter
-        self._decisions = metrics.domain_decisions
+        self._metrics = metrics
 
     async def answer(self, request: RateLimitRequest) -> RateLimitResponse:
         """Raises ShoalError INVALID_ARGUMENT for what cannot be answered."""
@@ -35,9 +34,9 @@ class DescriptorServicer:
             )
         except ShoalError as error:
             # The domain may be one that nobody configured: no label of ours.
-            self._decisions.labels("", error.reason.lower()).inc()
+            self._metrics.count_domain_decision("", error.reason.lower())
             raise
-        self._decisions.labels(request.domain, outcome(answer)).inc()
+        self._metrics.count_domain_decision(request.domain, outcome(answer))
         return reply(answer)
 
 
@@ -88,18 +87,12 @@ def _status(status: Status) -> RateLimitResponse.DescriptorStatus:
             name=status.rule.name,
         ),
         limit_remaining=status.holding.remaining if status.holding else 0,
-        duration_until_reset=_full_in(status.holding) if status.holding else None,
+        duration_until_reset=as_duration(status.holding.full_in_micros) if status.holding else None,
     )
 
 
-def _full_in(holding: Holding) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(holding.full_in_micros)
-    return duration
-
-
 def _retry_headers(retry_after_micros: int | None) -> list[HeaderValue]:
-    """In whole seconds, rounded up. None for what passes, and for what never will."""
+    """None for what passes, and for what never will."""
     if not retry_after_micros:
         return []
-    return [HeaderValue(key="retry-after", value=str(-(-retry_after_micros // MICROS_PER_SECOND)))]
+    return [HeaderValue(key="retry-after", value=retry_after(retry_after_micros))]

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from meshkit.errors import Reason, ShoalError
 from services.ratelimit.buckets.bucket_store import InMemoryBucketStore
 from services.ratelimit.domains.descriptor_limiter import DescriptorLimiter
-from services.ratelimit.domains.descriptor_servicer import DescriptorServicer
-from services.ratelimit.domains.domain_file import parse_files
+from services.ratelimit.domains.domain_file import read_domains
+from services.ratelimit.domains.domain_questions import DomainQuestions
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 
@@ -27,22 +27,22 @@ Unit = RateLimitResponse.RateLimit
 
 
 class World:
-    """A servicer whose time stands still."""
+    """A limiter whose time stands still."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        domains = parse_files({"api.yaml": FILE})
+        domains = read_domains({"api.yaml": FILE})
         limiter = DescriptorLimiter(buckets=InMemoryBucketStore(lambda: 0), domains=lambda: domains)
-        self._servicer = DescriptorServicer(limiter=limiter, metrics=LimiterMetrics(self.registry))
+        self._questions = DomainQuestions(limiter=limiter, metrics=LimiterMetrics(self.registry))
 
     async def ask(
         self, *descriptors: RateLimitDescriptor, hits_addend: int = 0, domain: str = "api"
     ) -> RateLimitResponse:
         request = RateLimitRequest(domain=domain, descriptors=descriptors, hits_addend=hits_addend)
-        return await self._servicer.answer(request)
+        return await self._questions.answer(request)
 
     async def ask_bytes(self, request: bytes) -> bytes:
-        return (await self._servicer.answer(RateLimitRequest.FromString(request))).SerializeToString()
+        return (await self._questions.answer(RateLimitRequest.FromString(request))).SerializeToString()
 
     async def left(self) -> int:
         """What the bucket of the user x holds."""

@@ -1,11 +1,13 @@
-"""The limiter's own protocol: what its requests ask for, and what its answers say."""
+"""From the limiter's own protocol to its nouns, and back."""
 
 import re
 
-from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshkit.errors import field_invalid, field_required
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Holding
+from services.ratelimit.durations import as_duration
+from services.ratelimit.keys import ApiKey
 from services.ratelimit.limits import CallerLimits
 from services.ratelimit.reservations.reservation import (
     LONGEST_TTL_MICROS,
@@ -47,7 +49,7 @@ def token_count(tokens: int, *, field: str) -> int:
 def ttl_micros(request: pb.ReserveRequest | pb.RenewRequest) -> int:
     if not request.HasField("ttl"):
         raise field_required("ttl")
-    micros = request.ttl.seconds * MICROS_PER_SECOND + request.ttl.nanos // 1000
+    micros = request.ttl.ToMicroseconds()
     if not SHORTEST_TTL_MICROS <= micros <= LONGEST_TTL_MICROS:
         raise field_invalid("ttl", "be 1 s to 1 h")
     return micros
@@ -60,14 +62,16 @@ def reserve_response(limits: CallerLimits, answer: Answer) -> pb.ReserveResponse
     wait = answer.model_tokens.wait_micros if answer.model_tokens and is_enforced and not granted else 0
     return pb.ReserveResponse(
         granted=granted,
-        retry_after=duration(wait) if wait else None,
+        retry_after=as_duration(wait) if wait else None,
         model_tokens=model_tokens(limits, answer),
         places=places(answer.places),
     )
 
 
 def model_tokens(limits: CallerLimits, answer: Answer) -> pb.Bucket | None:
-    return bucket(limits.name, answer.model_tokens) if answer.model_tokens else None
+    if limits.model_tokens is None or answer.model_tokens is None:
+        return None
+    return bucket(limits.model_tokens.name, answer.model_tokens)
 
 
 def places(taken: Places | None) -> pb.Places | None:
@@ -81,11 +85,22 @@ def bucket(name: str, holding: Holding) -> pb.Bucket:
         rate_per_second=float(holding.limit.rate_per_second),
         capacity=holding.limit.capacity,
         remaining=holding.remaining,
-        full_in=duration(holding.full_in_micros),
+        full_in=as_duration(holding.full_in_micros),
     )
 
 
-def duration(micros: int) -> Duration:
-    message = Duration()
-    message.FromMicroseconds(micros)
-    return message
+def api_key(key: ApiKey) -> pb.ApiKey:
+    return pb.ApiKey(
+        id=key.id,
+        tenant=key.tenant,
+        tier=key.tier,
+        name=key.name,
+        created=_timestamp(key.created),
+        revoked=None if key.revoked is None else _timestamp(key.revoked),
+    )
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromMicroseconds(round(seconds * MICROS_PER_SECOND))
+    return timestamp

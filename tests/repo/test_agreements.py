@@ -1,0 +1,15 @@
+"""What parts of the mesh that do not know each other say alike."""
+
+from envoyconf.filters import LIMITER_DOMAIN
+from envoyconf.route_names import OTHER, ROUTE_NAMES
+from services.ratelimit.domains.domain import OUR_DOMAIN
+from services.ratelimit.limits import OTHER_ROUTE, ROUTES
+
+
+def test_the_limiter_knows_the_routes_that_envoy_names() -> None:
+    assert sorted(ROUTES) == sorted(ROUTE_NAMES)
+    assert OTHER_ROUTE == OTHER
+
+
+def test_the_limiter_knows_the_domain_of_our_envoy() -> None:
+    assert OUR_DOMAIN == LIMITER_DOMAIN

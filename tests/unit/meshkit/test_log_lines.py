@@ -1,0 +1,103 @@
+"""When log lines are written, and with which others."""
+
+import asyncio
+from io import StringIO
+from threading import Thread
+
+from meshkit.log_lines import LogLines
+
+
+class Written(StringIO):
+    """A stream that remembers what was written at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+        self.was_flushed = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+    def flush(self) -> None:
+        self.was_flushed.set()
+
+
+async def test_lines_that_follow_soon_are_written_together() -> None:
+    stream = Written()
+    lines = LogLines(stream)
+    lines.info("a")
+    lines.debug("b")
+    assert stream.writes == []
+    await stream.was_flushed.wait()
+    assert stream.writes == ["a\nb\n"]
+
+
+async def test_what_is_told_after_a_write_is_written_too() -> None:
+    stream = Written()
+    lines = LogLines(stream)
+    for line in ("a", "b"):
+        stream.was_flushed.clear()
+        lines.info(line)
+        await stream.was_flushed.wait()
+    assert stream.writes == ["a\n", "b\n"]
+
+
+async def test_a_warning_is_written_at_once_and_after_what_was_told_before_it() -> None:
+    stream = Written()
+    lines = LogLines(stream)
+    lines.info("a")
+    lines.warning("b")
+    lines.info("c")
+    assert stream.writes == ["a\nb\n"]
+    lines.error("d")
+    lines.critical("e")
+    assert stream.writes == ["a\nb\n", "c\nd\n", "e\n"]
+
+
+def test_without_an_event_loop_every_line_is_written_at_once() -> None:
+    stream = Written()
+    lines = LogLines(stream)
+    lines.info("a")
+    lines.info("b")
+    assert stream.writes == ["a\n", "b\n"]
+
+
+async def test_another_thread_writes_at_once_or_its_line_goes_with_those_that_wait() -> None:
+    stream = Written()
+    lines = LogLines(stream)
+    tell_from_a_thread(lines, "a")
+    assert stream.writes == ["a\n"]
+    stream.was_flushed.clear()
+    lines.info("b")
+    tell_from_a_thread(lines, "c")
+    await stream.was_flushed.wait()
+    assert stream.writes == ["a\n", "b\nc\n"]
+
+
+def tell_from_a_thread(lines: LogLines, line: str) -> None:
+    thread = Thread(target=lines.info, args=(line,))
+    thread.start()
+    thread.join()
+
+
+class Interrupted(Written):
+    """During its first write, another thread begins."""
+
+    other: Thread
+
+    def write(self, text: str) -> int:
+        if self.other.ident is None:
+            self.other.start()
+            # It cannot end before this write has, so there is nothing better to wait for.
+            self.other.join(timeout=0.05)
+        return super().write(text)
+
+
+def test_a_thread_waits_while_another_writes() -> None:
+    stream = Interrupted()
+    lines = LogLines(stream)
+    stream.other = Thread(target=lines.warning, args=("b",))
+    lines.warning("a")
+    stream.other.join()
+    assert stream.writes == ["a\n", "b\n"]
