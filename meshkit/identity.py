@@ -20,6 +20,8 @@ LIFETIME_SECONDS = 20 * 60
 """Longer than the longest stream (15 minutes), so that a turn can call other services until it ends."""
 
 SECRET_MIN_BYTES = 32
+CHECKED_AGAIN_SECONDS = 1.0
+"""A hint to unchecked callers: nobody knows when the limiter can be asked again."""
 
 ANONYMOUS_TIER = "anonymous"
 """The tier of callers without a key."""
@@ -131,6 +133,7 @@ def require_checked(identity: Identity, purpose: str, *, field: str = "") -> Non
             Reason.LIMITER_UNAVAILABLE,
             f"The limiter is needed {purpose} and cannot be reached now; try again, or do without.",
             field=field,
+            retry_after_seconds=CHECKED_AGAIN_SECONDS,
         )
 
 

@@ -15,7 +15,6 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", 16 * MAX_MESSAGE_BYTES),
     # Envoy pings idle connections; the default allows one ping in two hours and then hangs up.
     ("grpc.keepalive_permit_without_calls", 1),
@@ -27,8 +26,12 @@ _OPTIONS = (
 log = structlog.get_logger()
 
 
-def new_server(interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> grpc.aio.Server:
-    return grpc.aio.server(interceptors=[ForeignInterceptor(), *interceptors], options=_OPTIONS)
+def new_server(
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (), *, max_request_bytes: int = MAX_MESSAGE_BYTES
+) -> grpc.aio.Server:
+    """Larger requests are refused with RESOURCE_EXHAUSTED before they are read."""
+    options = (*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes))
+    return grpc.aio.server(interceptors=[ForeignInterceptor(), *interceptors], options=options)
 
 
 def stop_signal() -> asyncio.Event:

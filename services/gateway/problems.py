@@ -61,7 +61,7 @@ def body(error: ShoalError, *, path: str, request_id: str) -> bytes:
             reason=error.reason,
             field=error.field,
             request_id=request_id,
-            retry_after_seconds=msgspec.UNSET if error.retry_after_seconds is None else error.retry_after_seconds,
+            retry_after_seconds=_retry_after(error),
         )
     )
 
@@ -72,7 +72,12 @@ def _openai_error(error: ShoalError) -> OpenAIError:
         type=_openai_type(http_status(error)),
         param=_OPENAI_FIELDS.get(error.field, error.field) or None,
         code=error.reason.lower(),
+        retry_after_seconds=_retry_after(error),
     )
+
+
+def _retry_after(error: ShoalError) -> float | msgspec.UnsetType:
+    return msgspec.UNSET if error.retry_after_seconds is None else error.retry_after_seconds
 
 
 def _openai_type(status: int) -> Literal["invalid_request_error", "rate_limit_error", "server_error"]:

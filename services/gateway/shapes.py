@@ -142,13 +142,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | msgspec.UnsetType = msgspec.UNSET
 
 
-class OpenAIError(msgspec.Struct, frozen=True):
-    """What went wrong, in OpenAI's words."""
+class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, in OpenAI's words; `retry_after_seconds` is ours, and there if it is known."""
 
     message: str
     type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
     param: str | None
     code: Annotated[str, Meta(description="The reason of our own errors, in lower case.")]
+    retry_after_seconds: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class OpenAIProblem(msgspec.Struct, frozen=True):

@@ -112,8 +112,17 @@ def _body(question: Question, error: ShoalError) -> bytes:
         case Surface.REST:
             return msgspec.json.encode(_rest_error(question.request_id, error))
         case Surface.OPENAI:
-            shape = {"message": error.message, "type": "rate_limit_error", "param": None, "code": "rate_limited"}
-            return msgspec.json.encode({"error": shape})
+            return msgspec.json.encode({"error": _openai_error(error)})
+
+
+def _openai_error(error: ShoalError) -> dict[str, Any]:
+    return {
+        "message": error.message,
+        "type": "rate_limit_error",
+        "param": None,
+        "code": "rate_limited",
+        "retry_after_seconds": error.retry_after_seconds,
+    }
 
 
 def _rest_error(request_id: str, error: ShoalError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Envoy's question, read: the descriptors of the domain that our own Envoy is configured with."""
+"""Envoy's question: how large one may be, and what those of our own Envoy say."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +8,11 @@ from services.ratelimit.callers import Asker
 from services.ratelimit.credentials import keys_in
 from services.ratelimit.limits import OTHER_ROUTE
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest
+
+MAX_BYTES = 256 * 1024
+"""Of a whole question."""
+MOST_DESCRIPTORS = 100
+MOST_ENTRIES = 32
 
 
 class Surface(StrEnum):
@@ -31,8 +36,17 @@ class Question:
     """How many descriptors want a status in the answer."""
 
 
+def check_size(request: RateLimitRequest) -> None:
+    """Raises ShoalError FIELD_INVALID for more parts than anybody needs: each costs time. For all domains."""
+    if not 1 <= len(request.descriptors) <= MOST_DESCRIPTORS:
+        raise field_invalid("descriptors", f"have 1 to {MOST_DESCRIPTORS} descriptors")
+    if not all(1 <= len(descriptor.entries) <= MOST_ENTRIES for descriptor in request.descriptors):
+        raise field_invalid("descriptors", f"have 1 to {MOST_ENTRIES} entries each")
+
+
 def parse(request: RateLimitRequest) -> Question:
     """Raises ShoalError INVALID_ARGUMENT for what our Envoy's configuration never sends."""
+    check_size(request)
     if request.hits_addend > 1:
         raise field_invalid("hits_addend", "be left out: each request spends one token")
     descriptors = [_entries(descriptor) for descriptor in request.descriptors]

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -40,12 +40,21 @@ class _Known:
 class KeyDirectory:
     """Remembers good keys, of which those that were not used for longest make room, and for a short time bad ones.
 
-    Times are in seconds on one clock that never steps back. `count` is told how each look-up came out.
+    Times are in seconds on one clock that never steps back. `count` is told how each look-up came out, `learned` of
+    the good keys in each answer of the store.
     """
 
-    def __init__(self, store: KeyStore, *, count: Callable[[str], None], remembered: int = REMEMBERED) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        *,
+        count: Callable[[str], None],
+        learned: Callable[[Collection[ApiKey]], None],
+        remembered: int = REMEMBERED,
+    ) -> None:
         self._store = store
         self._count = count
+        self._learned = learned
         self._remembered = remembered
         # In the order of use, and of asking.
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -87,6 +96,7 @@ class KeyDirectory:
             youngest = await self._store.recent(self._remembered)
         except ShoalError:
             return
+        self._learned(youngest)
         for key in reversed(youngest):
             self._remember(key.hash, key, now)
 
@@ -112,6 +122,7 @@ class KeyDirectory:
         before = {key_hash: known for key_hash in hashes if (known := self._known.get(key_hash))}
         good = await self._store.find_many(list(before))
         self._store_fails = False
+        self._learned(good.values())
         for key_hash, known in before.items():
             # Not if it was forgotten or answered otherwise meanwhile.
             if self._known.get(key_hash) is known:
@@ -159,6 +170,8 @@ class KeyDirectory:
                 del self._running[key_hash]
         if is_wanted:
             self._remember(key_hash, key, now)
+        if key is not None:
+            self._learned([key])
         return key
 
     def _is_unknown(self, key_hash: str, now: float) -> bool:

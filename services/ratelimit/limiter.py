@@ -69,7 +69,7 @@ class Limiter:
                 f"The limit of '{rate.name}' never holds {cost} tokens; ask for {rate.limit.capacity} or fewer.",
                 field="cost",
             )
-        return limits, await self._pay([Payment(rate)], identity.key_id, cost)
+        return limits, await self._pay(limits.payments, identity.key_id, cost)
 
     async def peek(self, identity: Identity) -> tuple[CallerLimits, Decision]:
         """Looks into the caller's general bucket."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from typing import TypeVar
 
 from meshkit.identity import ANONYMOUS_TIER
 from services.ratelimit.buckets.bucket import Limit, Mode, Spend
@@ -50,12 +51,43 @@ class ConcurrencyLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """A bucket that pays for a request. That of a shadow is apart from the bucket that really pays."""
+
+    rate: RateLimit
+    route: str = ""
+    """The route that it is for; empty for all that have none of their own."""
+
+    def spend(self, key_id: str, cost: int) -> Spend:
+        """A shadow is asked for no more than it ever holds."""
+        bucket = f"bucket:{key_id}:{self.route}" if self.route else f"bucket:{key_id}"
+        if not self.rate.shadow:
+            return Spend(bucket, self.rate.limit, cost)
+        return Spend(f"{bucket}:shadow", self.rate.limit, min(cost, self.rate.limit.capacity), Mode.SHADOW)
+
+    def laid_over(self, payments: tuple["Payment", ...]) -> tuple["Payment", ...]:
+        """What pays when this counts before the others: it alone, or, if it is a shadow, they and it beside them."""
+        if not self.rate.shadow:
+            return (self,)
+        return (*(other for other in payments if not other.rate.shadow or other.route != self.route), self)
+
+
+@dataclass(frozen=True, slots=True)
 class CallerLimits:
     """All limits of one caller; None for a kind that is not limited."""
 
     requests: RateLimit
+    """One that is enforced."""
     model_tokens: RateLimit | None = None
     concurrent: ConcurrencyLimit | None = None
+    requests_shadow: RateLimit | None = None
+    """What is tried beside `requests`."""
+
+    @property
+    def payments(self) -> tuple[Payment, ...]:
+        """What pays for a request on a route that has no limit of its own."""
+        held = Payment(self.requests)
+        return (held, Payment(self.requests_shadow)) if self.requests_shadow else (held,)
 
     @property
     def metered(self) -> bool:
@@ -71,20 +103,13 @@ class RouteLimits:
     fail_closed: bool | None = None
     """Whether requests are refused while the shared limits cannot be reached."""
 
-    def over(self, general: "RouteLimits") -> "RouteLimits":
-        """These, and what the general ones say where these say nothing."""
-        return RouteLimits(
-            requests=self.requests or general.requests,
-            fail_closed=general.fail_closed if self.fail_closed is None else self.fail_closed,
-        )
-
 
 NO_CHANGE = RouteLimits()
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What takes the place of a tier's limits; None where the tier's stay."""
+    """What is laid over a tier's limits; None where the tier's stay. No shadow takes the place of an enforced limit."""
 
     requests: RateLimit | None = None
     model_tokens: RateLimit | None = None
@@ -92,24 +117,26 @@ class Overrides:
     routes: Mapping[str, RouteLimits] = field(default_factory=dict)
 
     def applied_to(self, limits: CallerLimits) -> CallerLimits:
+        """A shadow for requests is tried beside the limit that stays; one of another kind is not, and does nothing."""
+        held, shadow = limits.requests, limits.requests_shadow
+        if self.requests:
+            held, shadow = (held, self.requests) if self.requests.shadow else (self.requests, None)
         return CallerLimits(
-            requests=self.requests or limits.requests,
-            model_tokens=self.model_tokens or limits.model_tokens,
-            concurrent=self.concurrent or limits.concurrent,
+            requests=held,
+            model_tokens=_stronger(self.model_tokens, limits.model_tokens),
+            concurrent=_stronger(self.concurrent, limits.concurrent),
+            requests_shadow=shadow,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """A bucket that pays for a request."""
+AnyLimit = TypeVar("AnyLimit", RateLimit, ConcurrencyLimit)
 
-    rate: RateLimit
-    route: str = ""
-    """The route that it is for; empty for the client's general bucket."""
 
-    def spend(self, key_id: str, cost: int) -> Spend:
-        bucket = f"bucket:{key_id}:{self.route}" if self.route else f"bucket:{key_id}"
-        return Spend(bucket, self.rate.limit, cost, Mode.SHADOW if self.rate.shadow else Mode.ENFORCED)
+def _stronger(own: AnyLimit | None, general: AnyLimit | None) -> AnyLimit | None:
+    """The one of its own, unless it is the shadow of a limit that is enforced in general."""
+    if own is None or (own.shadow and general is not None and not general.shadow):
+        return general
+    return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +144,7 @@ class RequestRule:
     """What decides on a request."""
 
     payments: tuple[Payment, ...]
-    """The first is the one that the client is told about; a second one is a shadow that is tried beside it."""
+    """The first is the one that the client is told about; the others are shadows that are tried beside it."""
     fail_closed: bool
     metered: bool
 
@@ -153,21 +180,22 @@ class Limits:
         """What decides on a caller's request.
 
         A route with a limit of its own has a bucket of its own for each client, and that pays instead of the general
-        one. If that limit is a shadow, the general bucket goes on to pay, and the shadow is tried beside it.
+        one. A tenant's route goes before the route of all. Shadows are tried beside what pays without them.
         """
         return self._rule(tier, tenant if tenant in self._tenants else "", route)
 
     def _make_rule(self, tier: str, tenant: str, route: str) -> RequestRule:
         limits = self.of(tier=tier, tenant=tenant)
-        on_route = self._on_route(tenant, route)
-        payments: tuple[Payment, ...] = (Payment(limits.requests),)
-        if on_route.requests:
-            own = Payment(on_route.requests, route)
-            payments = (*payments, own) if own.rate.shadow else (own,)
-        return RequestRule(payments, bool(on_route.fail_closed), limits.metered)
+        payments, fail_closed = limits.payments, False
+        for on_route in self._on_route(tenant, route):
+            if on_route.requests:
+                payments = Payment(on_route.requests, route).laid_over(payments)
+            if on_route.fail_closed is not None:
+                fail_closed = on_route.fail_closed
+        return RequestRule(payments, fail_closed, limits.metered)
 
-    def _on_route(self, tenant: str, route: str) -> RouteLimits:
-        general = self._routes.get(route, NO_CHANGE)
+    def _on_route(self, tenant: str, route: str) -> tuple[RouteLimits, RouteLimits]:
+        """What holds on the route for all, and what for the tenant."""
         overrides = self._tenants.get(tenant)
-        own = overrides.routes.get(route) if overrides else None
-        return own.over(general) if own else general
+        own = overrides.routes.get(route, NO_CHANGE) if overrides else NO_CHANGE
+        return self._routes.get(route, NO_CHANGE), own

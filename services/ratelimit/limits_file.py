@@ -1,5 +1,6 @@
 """The limits file: what tiers, tenants and routes have beyond the tiers of the settings."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Annotated
 
@@ -11,13 +12,16 @@ from services.ratelimit.buckets.bucket import LARGEST_CAPACITY, Limit
 from services.ratelimit.keys import TENANT_PATTERN
 from services.ratelimit.limits import ROUTES, ConcurrencyLimit, Limits, Overrides, RateLimit, RouteLimits, tier_limits
 from services.ratelimit.tiers import Tiers
-from services.ratelimit.yaml_lines import fault_at
+from services.ratelimit.yaml_lines import YamlPath, fault_at
 
 MOST_CALLS = 100_000
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_CAPACITY)]
-RouteName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(ROUTES)})$")]
 TenantName = Annotated[str, msgspec.Meta(pattern=f"^{TENANT_PATTERN}$")]
+
+
+Fault = tuple[YamlPath, str]
+"""Where it is, and what is wrong."""
 
 
 class _Requests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +76,7 @@ class _Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Tenant(_Tier, frozen=True, forbid_unknown_fields=True):
-    routes: dict[RouteName, _Route] = {}
+    routes: dict[str, _Route] = {}
 
     def overrides(self, name: str) -> Overrides:
         return replace(super().overrides(name), routes=_route_limits(self.routes))
@@ -81,21 +85,18 @@ class _Tenant(_Tier, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiers: dict[str, _Tier] = {}
     tenants: dict[TenantName, _Tenant] = {}
-    routes: dict[RouteName, _Route] = {}
+    routes: dict[str, _Route] = {}
 
 
-def read_limits(text: str, tiers: Tiers) -> Limits:
+def read_limits(text: str, tiers: Tiers, *, fail_open: Collection[str] = ()) -> Limits:
     """The limits of a file; tiers that it leaves out keep those of the settings.
 
+    `fail_open` has the routes on which Envoy lets pass what the limiter fails to answer; none of them can fail closed.
     Raises FaultyFileError, which tells the line.
     """
     file = yaml_lines.read(text, _File)
-    for name in file.tiers:
-        if name not in tiers:
-            raise fault_at(text, ["tiers", name], f"there is no tier {name!r}; SHOAL_TIERS has {', '.join(tiers)}")
-    for name in file.tenants:
-        if name.startswith(ANONYMOUS_TENANT):
-            raise fault_at(text, ["tenants", name], f"callers without a key are limited by the tier {ANONYMOUS_TIER!r}")
+    if fault := next(_faults(file, tiers, fail_open), None):
+        raise fault_at(text, *fault)
     of_tiers = tier_limits(tiers)
     of_tiers |= {name: tier.overrides(name).applied_to(of_tiers[name]) for name, tier in file.tiers.items()}
     return Limits(
@@ -103,6 +104,27 @@ def read_limits(text: str, tiers: Tiers) -> Limits:
         tenants={name: tenant.overrides(name) for name, tenant in file.tenants.items()},
         routes=_route_limits(file.routes),
     )
+
+
+def _faults(file: _File, tiers: Tiers, fail_open: Collection[str]) -> Iterator[Fault]:
+    """What the kinds of the fields cannot say."""
+    for name in file.tiers:
+        if name not in tiers:
+            yield ["tiers", name], f"there is no tier {name!r}; SHOAL_TIERS has {', '.join(tiers)}"
+    yield from _route_faults(["routes"], file.routes, fail_open)
+    for name, tenant in file.tenants.items():
+        if name.startswith(ANONYMOUS_TENANT):
+            yield ["tenants", name], f"callers without a key are limited by the tier {ANONYMOUS_TIER!r}"
+        yield from _route_faults(["tenants", name, "routes"], tenant.routes, fail_open)
+
+
+def _route_faults(path: YamlPath, routes: dict[str, _Route], fail_open: Collection[str]) -> Iterator[Fault]:
+    for name, route in routes.items():
+        if name not in ROUTES:
+            yield [*path, name], f"there is no route {name!r}; routes are {', '.join(ROUTES)}"
+        if route.fail_closed and name in fail_open:
+            # The refusal would be an error to Envoy, which lets the request pass then.
+            yield [*path, name, "fail_closed"], f"the route {name!r} fails open: SHOAL_FAIL_OPEN_ROUTES names it"
 
 
 def _route_limits(routes: dict[str, _Route]) -> dict[str, RouteLimits]:

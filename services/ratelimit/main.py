@@ -14,7 +14,7 @@ from meshkit import background, process, serve
 from meshkit.database import open_engine
 from meshkit.process import Listening
 from meshkit.redis import open_redis
-from services.ratelimit import envoy_servicer, servicer
+from services.ratelimit import envoy_request, envoy_servicer, servicer
 from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketStore
 from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
@@ -33,6 +33,8 @@ from services.ratelimit.reservations.reservations import Reservations
 from services.ratelimit.servicer import RateLimitServicer
 from services.ratelimit.settings import RatelimitSettings
 from services.ratelimit.sql_key_store import SqlKeyStore
+from services.ratelimit.tiers import Tiers
+from services.ratelimit.unknown_tiers import UnknownTiers
 from services.ratelimit.watched_files import WatchedFiles
 from shoal.external import rls_pb2_grpc
 from shoal.ratelimit.v1 import ratelimit_pb2_grpc
@@ -49,11 +51,12 @@ async def run(settings: RatelimitSettings) -> None:
         enter = stack.enter_async_context
         mine = await enter(process.start("ratelimit", settings))
         metrics = LimiterMetrics(mine.metrics.registry)
+        tiers = settings.parsed_tiers()
 
         redis = await enter(open_redis(settings.limits_redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS))
         buckets = await enter(_buckets(settings, redis, metrics))
         key_store = SqlKeyStore(await enter(open_engine(settings.database())))
-        directory = await enter(_directory(key_store, metrics))
+        directory = await enter(_directory(key_store, tiers, metrics))
         limits = await enter(_followed("limits", settings.limits_file, settings.parsed_limits, metrics))
         domains = await enter(_followed("domains", settings.domains_path, settings.parsed_domains, metrics))
 
@@ -66,7 +69,6 @@ async def run(settings: RatelimitSettings) -> None:
             is_reachable=lambda: not buckets.is_degraded,
             count_shadow=metrics.count_shadow,
         )
-        tiers = settings.parsed_tiers()
 
         exports_spans = bool(settings.otlp_endpoint)
         for_envoy = EnvoyServicer(
@@ -102,9 +104,9 @@ async def _buckets(
 
 
 @asynccontextmanager
-async def _directory(key_store: KeyStore, metrics: LimiterMetrics) -> AsyncIterator[KeyDirectory]:
+async def _directory(key_store: KeyStore, tiers: Tiers, metrics: LimiterMetrics) -> AsyncIterator[KeyDirectory]:
     """The keys that are in memory, kept fresh."""
-    directory = KeyDirectory(key_store, count=metrics.count_look_up)
+    directory = KeyDirectory(key_store, count=metrics.count_look_up, learned=UnknownTiers(tiers).learned)
     await directory.load(time.monotonic())
     async with background.running(directory.run(time.monotonic)):
         yield directory
@@ -120,6 +122,7 @@ async def _followed(
         yield lambda: fixed
         return
     watched = WatchedFiles(Path(path), read=read, count=partial(metrics.count_file, name))
+    metrics.set_file_faulty(name, is_faulty=False)
     async with background.running(watched.run()):
         yield lambda: watched.current
 
@@ -135,6 +138,6 @@ def _callers(settings: RatelimitSettings, directory: KeyDirectory, buckets: Buck
 
 def _listening_for_envoy(for_envoy: EnvoyServicer, port: int) -> Listening:
     """A server without the guard: Envoy has no identity to show."""
-    server = serve.new_server()
+    server = serve.new_server(max_request_bytes=envoy_request.MAX_BYTES)
     rls_pb2_grpc.add_RateLimitServiceServicer_to_server(for_envoy, server)
     return Listening(server, port, [envoy_servicer.SERVICE])

@@ -1,8 +1,11 @@
 """What the limiter counts."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.ratelimit.limits import Kind
+from services.ratelimit.watched_files import REFUSED
 
 
 class LimiterMetrics:
@@ -40,6 +43,12 @@ class LimiterMetrics:
             ("file", "outcome"),
             registry=registry,
         )
+        self._file_faulty = Gauge(
+            "shoal_ratelimit_file_faulty",
+            "1 while a file with limits cannot be used and what it said before holds, else 0.",
+            ("file",),
+            registry=registry,
+        )
         self._batch_size = Histogram(
             "shoal_ratelimit_batch_size",
             "Decisions that shared a round trip to Redis.",
@@ -59,21 +68,28 @@ class LimiterMetrics:
         self._limiters = Gauge(
             "shoal_ratelimit_limiters", "Limiters that are alive, as last counted.", registry=registry
         )
+        # Finding a counter by its labels costs more than counting, and these are counted for every request.
+        self._decision = cache(self._decisions.labels)
+        self._look_up = cache(self._look_ups.labels)
 
     def count_decision(self, tier: str, outcome: str) -> None:
-        self._decisions.labels(tier, outcome).inc()
+        self._decision(tier, outcome).inc()
 
     def count_domain_decision(self, domain: str, outcome: str) -> None:
         self._domain_decisions.labels(domain, outcome).inc()
 
     def count_look_up(self, outcome: str) -> None:
-        self._look_ups.labels(outcome).inc()
+        self._look_up(outcome).inc()
 
     def count_shadow(self, kind: Kind, name: str) -> None:
         self._shadow_refusals.labels(kind, name).inc()
 
     def count_file(self, file: str, outcome: str) -> None:
         self._file_versions.labels(file, outcome).inc()
+        self.set_file_faulty(file, is_faulty=outcome == REFUSED)
+
+    def set_file_faulty(self, file: str, *, is_faulty: bool) -> None:
+        self._file_faulty.labels(file).set(is_faulty)
 
     def observe_batch(self, decisions: int) -> None:
         self._batch_size.observe(decisions)

@@ -65,6 +65,13 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
             "see docs/limits.md. Empty: none."
         ),
     ] = ""
+    fail_open_routes: Annotated[
+        str,
+        msgspec.Meta(
+            description="Comma-separated routes that Envoy lets pass when the limiter fails, as `shoal up` reads them; "
+            "the limits file cannot make them fail closed."
+        ),
+    ] = ""
     domains_path: Annotated[
         str,
         msgspec.Meta(
@@ -90,8 +97,9 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
         if not self.limits_file:
             return Limits(tier_limits(tiers))
         text = read_file(Path(self.limits_file))
+        fail_open = {name.strip() for name in self.fail_open_routes.split(",")}
         with naming(self.limits_file):
-            return read_limits(text, tiers)
+            return read_limits(text, tiers, fail_open=fail_open)
 
     def parsed_domains(self) -> Domains:
         """The domains as their files say now, or none. Raises ValueError naming the fault."""

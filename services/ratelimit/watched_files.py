@@ -15,17 +15,20 @@ T = TypeVar("T")
 POLL_SECONDS = 1.0
 SUFFIXES = (".yaml", ".yml")
 
+READ, REFUSED = "read", "refused"
+"""What may become of a version of the files."""
+
 Texts = Mapping[str, str]
 """What is written in each file, by its path."""
 
-_REFUSED = "a changed file cannot be used; what it said before holds"
+_NOT_USED = "a changed file cannot be used; what it said before holds"
 
 
 class WatchedFiles(Generic[T]):
     """What a file says, or all files named *.yaml and *.yml of a folder together.
 
     `read` reads whatever is at the path and raises ValueError that names the file, as `read_file` does. `count` is told
-    "read" or "refused" for each version but the first. The constructor reads at once and lets errors pass; of later
+    READ or REFUSED for each version but the first. The constructor reads at once and lets errors pass; of later
     versions one that cannot be used, or none at all, is logged once and what was there before stays.
     """
 
@@ -51,15 +54,15 @@ class WatchedFiles(Generic[T]):
         try:
             self.current = self._read()
         except ValueError as error:
-            log.error(_REFUSED, fault=str(error))
-            self._count("refused")
+            log.error(_NOT_USED, fault=str(error))
+            self._count(REFUSED)
         except Exception as error:
             # The reader is at fault, not the file; requests must not pay for that, nor later versions.
-            log.error(_REFUSED, fault=f"{self._path}: {error!r}", exc_info=error)
-            self._count("refused")
+            log.error(_NOT_USED, fault=f"{self._path}: {error!r}", exc_info=error)
+            self._count(REFUSED)
         else:
             log.info("a changed file was read", path=str(self._path))
-            self._count("read")
+            self._count(READ)
 
 
 def read_files(path: Path) -> Texts:

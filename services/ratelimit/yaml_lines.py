@@ -26,6 +26,8 @@ _ANY_KEY = "..."
 """How msgspec writes every key of a dict."""
 _SAID = re.compile(r"(.*?)( - at `(.*))?", re.DOTALL)
 _STEP = re.compile(r"\.(\w+)|\[(?:(\d+)|\.\.\.)\]")
+_PLAIN = re.compile(r"[\w-]+")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
@@ -48,8 +50,9 @@ def read(text: str, kind: type[T]) -> T:
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
-        message, path = _parsed(error)
-        raise FaultyFileError(_line(root, _with_keys(data, path, error, kind)), message) from error
+        message, place = _parsed(error)
+        path = _with_keys(data, place, error, kind)
+        raise FaultyFileError(_line(root, path), f"{_written(path)}{message}") from error
 
 
 def fault_at(text: str, path: YamlPath, message: str) -> FaultyFileError:
@@ -61,18 +64,29 @@ def _compose(text: str) -> Node:
     if len(text) > MOST_CHARACTERS:
         raise FaultyFileError(1, f"the file has more than {MOST_CHARACTERS} characters")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise FaultyFileError(line, f"the character U+{ord(text[error.position]):04X} is not allowed") from error
+    root = _root(loader)
+    if root is None:
+        raise FaultyFileError(1, "the file is empty")
+    return root
+
+
+def _root(loader: yaml.SafeLoader) -> Node | None:
+    try:
+        return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise FaultyFileError(mark.line + 1 if mark else 1, str(error.problem or error.context)) from error
     except RecursionError:
         raise FaultyFileError(1, "the values are nested too deeply") from None
-    if root is None:
-        raise FaultyFileError(1, "the file is empty")
-    return root
+    except (ValueError, ArithmeticError) as error:
+        # The parser lets through what chr() and int() say of an escape or a version that is out of range.
+        raise FaultyFileError(loader.line + 1, f"this cannot be read: {error}") from error
+    finally:
+        loader.dispose()
 
 
 class _Builder:
@@ -92,17 +106,25 @@ class _Builder:
 
     def _value(self, node: Node) -> Any:
         if isinstance(node, ScalarNode):
-            return None if node.tag == _NULL else node.value
+            return None if node.tag == _NULL else _text(node)
         if isinstance(node, SequenceNode):
             return [self.build(item) for item in node.value]
         values: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
                 raise FaultyFileError(_line_of(key), "a name must be a plain text")
-            if key.value in values:
-                raise FaultyFileError(_line_of(key), f"the name {key.value!r} is there twice")
-            values[key.value] = self.build(value)
+            name = _text(key)
+            if name in values:
+                raise FaultyFileError(_line_of(key), f"the name {name!r} is there twice")
+            values[name] = self.build(value)
         return values
+
+
+def _text(node: ScalarNode) -> str:
+    text = str(node.value)
+    if half := _HALF_CHARACTER.search(text):
+        raise FaultyFileError(_line_of(node), f"U+{ord(half[0]):04X} is half a character; write it as \\U and 8 digits")
+    return text
 
 
 def _parsed(error: msgspec.ValidationError) -> tuple[str, list[str | int]]:
@@ -139,6 +161,17 @@ def _error(data: Any, kind: type) -> str:
     except msgspec.ValidationError as error:
         return str(error)
     return ""
+
+
+def _written(path: YamlPath) -> str:
+    """The path as the beginning of a message, such as `tiers.free.requests: `; a name of odd characters in quotes."""
+    place = ""
+    for step in path:
+        if isinstance(step, int):
+            place += f"[{step}]"
+        else:
+            place += f"{'.' if place else ''}{step if _PLAIN.fullmatch(step) else repr(step)}"
+    return f"{place}: " if place else ""
 
 
 def _line(root: Node, path: YamlPath) -> int:

@@ -121,6 +121,8 @@ async def refused_by_openai(mesh: Mesh, key: str, *, stream: bool) -> None:
     assert refused.value.type == "rate_limit_error"
     assert refused.value.code == "rate_limited"
     assert refused.value.response.headers["retry-after"] == "1"
+    assert isinstance(refused.value.body, dict)
+    assert refused.value.body["retry_after_seconds"] == 1.0
 
 
 def refused_by_grpc(mesh: Mesh, key: str) -> None:

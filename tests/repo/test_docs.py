@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from envoyconf.route_names import AGENT_API, PATHS, ROUTE_NAMES, RPCS
 from launcher.settings_table import markdown
 from meshkit.errors import Code, Reason, ShoalError
 from services.gateway.problems import http_status
@@ -34,6 +35,17 @@ def test_the_errors_page_names_nothing_else() -> None:
     listed = re.findall(r"^\| ([A-Z_]+) \| ([A-Z_]+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
     assert {reason for reason, _ in listed} == set(Reason)
     assert {code for _, code in listed} <= set(Code)
+
+
+def test_the_limits_page_names_the_routes_as_envoy_does() -> None:
+    _, _, after = (ROOT / "docs/limits.md").read_text().partition("- Routes are ")
+    told = dict(re.findall(r"`([a-z]+)`\s\(([^)]+)\)", after.partition("\n- ")[0]))
+    assert set(told) == ROUTE_NAMES
+    for path, name in PATHS.items():
+        assert f"`{path}`" in told[name]
+    for rpc, name in RPCS.items():
+        if rpc != AGENT_API:
+            assert rpc.rpartition("/")[2] in told[name]
 
 
 def test_every_make_target_says_what_it_does() -> None:

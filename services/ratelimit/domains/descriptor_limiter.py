@@ -1,15 +1,12 @@
 """Decides on the questions of other Envoys: descriptors of a domain, each with its hits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from meshkit.errors import field_invalid
 from services.ratelimit.buckets.bucket import Holding, Limit, Mode, Spend
 from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.domains.domain import Domain, Entry, Match, Rate, Rule
-
-MOST_DESCRIPTORS = 100
-MOST_ENTRIES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +113,16 @@ class DescriptorLimiter:
         self._buckets = buckets
         self._domains = domains
 
-    async def ask(self, domain: str, descriptors: Sequence[Descriptor]) -> Answer:
-        """Raises ShoalError for a question that cannot be answered, and what the buckets raise."""
+    async def ask(self, domain: str, asked: Iterable[Descriptor]) -> Answer:
+        """Nothing of what is asked is read if the domain is unknown.
+
+        Raises ShoalError for a question that cannot be answered, and what the buckets raise.
+        """
         rules = self._domains().get(domain)
         if rules is None:
             raise field_invalid("domain", "be a domain that the limiter is configured with")
-        _check(descriptors)
+        descriptors = tuple(asked)
+        _check_keys(descriptors)
         matches = _standing([rules.match(each.entries, each.override) for each in descriptors])
         closed = any(
             match and not match.rule.shadow and _is_closed(match.rule) and descriptor.hits >= 0
@@ -158,11 +159,7 @@ class DescriptorLimiter:
         return (await self._buckets.take(spends)).holdings if spends else ()
 
 
-def _check(descriptors: Sequence[Descriptor]) -> None:
-    if not 1 <= len(descriptors) <= MOST_DESCRIPTORS:
-        raise field_invalid("descriptors", f"have 1 to {MOST_DESCRIPTORS} descriptors")
-    if not all(1 <= len(descriptor.entries) <= MOST_ENTRIES for descriptor in descriptors):
-        raise field_invalid("descriptors", f"have 1 to {MOST_ENTRIES} entries each")
+def _check_keys(descriptors: Sequence[Descriptor]) -> None:
     if not all(entry.key for descriptor in descriptors for entry in descriptor.entries):
         raise field_invalid("descriptors", "have a key in every entry")
 

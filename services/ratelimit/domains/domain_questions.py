@@ -8,6 +8,7 @@ from services.ratelimit.domains.descriptor_limiter import Answer, Descriptor, De
 from services.ratelimit.domains.domain import Entry, Rate, Unit
 from services.ratelimit.durations import as_duration
 from services.ratelimit.envoy_reply import retry_after
+from services.ratelimit.envoy_request import check_size
 from services.ratelimit.metrics import LimiterMetrics
 from shoal.external.rls_pb2 import HeaderValue, RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 
@@ -29,9 +30,9 @@ class DomainQuestions:
     async def answer(self, request: RateLimitRequest) -> RateLimitResponse:
         """Raises ShoalError INVALID_ARGUMENT for what cannot be answered."""
         try:
-            answer = await self._limiter.ask(
-                request.domain, [_descriptor(each, request) for each in request.descriptors]
-            )
+            check_size(request)
+            descriptors = (_descriptor(each, request) for each in request.descriptors)
+            answer = await self._limiter.ask(request.domain, descriptors)
         except ShoalError as error:
             # The domain may be one that nobody configured: no label of ours.
             self._metrics.count_domain_decision("", error.reason.lower())

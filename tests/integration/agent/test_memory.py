@@ -104,7 +104,8 @@ async def test_whom_the_limiter_could_not_check_has_neither_sessions_nor_prefere
             caller.get_preferences("ann"),
             caller.put_preferences(preferences(a=1)),
         ):
-            assert (await refusal(call)).reason is Reason.LIMITER_UNAVAILABLE
+            error = await refusal(call)
+            assert (error.reason, error.retry_after_seconds) == (Reason.LIMITER_UNAVAILABLE, 1.0)
 
 
 async def test_preferences_are_kept_counted_and_shown_to_the_model(acme: Caller, model: Server) -> None:

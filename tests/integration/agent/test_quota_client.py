@@ -169,11 +169,13 @@ async def test_too_few_places_are_told_with_a_hint(limiter: ScriptedLimiter, quo
 async def test_more_than_there_ever_is_is_refused_for_good_by_the_callers_own_field(
     limiter: ScriptedLimiter, quota: QuotaClient
 ) -> None:
-    limiter.failures = [ShoalError(Reason.COST_ABOVE_CAPACITY, "Never.", field="tokens")]
+    never = "The limit of 'free' never holds so many."
+    limiter.failures = [ShoalError(Reason.COST_ABOVE_CAPACITY, never, field="tokens")]
     error = await refusal(quota, 5000)
     assert (error.reason, error.code, error.field) == (Reason.COST_ABOVE_CAPACITY, "INVALID_ARGUMENT", "max_tokens")
     assert (error.retryable, error.retry_after_seconds) == (False, None)
     assert "5000" in error.message
+    assert never in error.message
     assert len(limiter.asked) == 1
 
 

@@ -139,6 +139,8 @@ async def test_every_kind_of_error_is_understood(
         await openai.chat.completions.create(model="m", messages=asking("Fail."))
     assert (raised.value.code, raised.value.type) == (reason.lower(), kind)
     assert raised.value.response.headers["retry-after"] == "1"
+    assert isinstance(raised.value.body, dict)
+    assert raised.value.body["retry_after_seconds"] == 0.5
 
 
 async def test_a_stream_that_fails_half_way_raises_in_the_package(openai: AsyncOpenAI, agent: ScriptedAgent) -> None:

@@ -100,6 +100,14 @@ def test_a_short_secret_and_a_key_of_another_certificate_are_faults(tmp_path: Pa
         assert variable in result.stderr
 
 
+def test_check_refuses_a_route_that_would_fail_open_and_closed(tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text("routes:\n  task: {fail_closed: true}\n")
+    result = shoal("check", SHOAL_HOME=str(tmp_path), SHOAL_LIMITS_FILE=str(file), SHOAL_FAIL_OPEN_ROUTES="models,task")
+    assert result.exit_code == 2
+    assert f"SHOAL_LIMITS_FILE: {file}: line 2: the route 'task' fails open" in result.stderr
+
+
 def test_faults_of_the_mesh_as_a_whole_are_listed() -> None:
     result = shoal("check", SHOAL_TLS_CERT_FILE="/no/such/file")
     assert result.exit_code == 2

@@ -118,6 +118,19 @@ async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(served
     assert await served.says_hello() == "Hello"
 
 
+async def test_a_server_may_take_smaller_messages_only() -> None:
+    agent, port, server = Agent(), free_port(), serve.new_server(max_request_bytes=1000)
+    agent.add_to(server)
+    await serve.start(server, port=port, services=[SERVICE])
+    async with open_channel(f"127.0.0.1:{port}") as channel:
+        stub: agent_pb2_grpc.AgentServiceAsyncStub = agent_pb2_grpc.AgentServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Execute(pb.ExecuteRequest(task="x" * 1001), timeout=TIMEOUT_SECONDS)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await stub.Execute(pb.ExecuteRequest(task="x" * 900), timeout=TIMEOUT_SECONDS)).output == "Hello"
+    await server.stop(None)
+
+
 async def test_a_compressed_request_is_not_unfolded(served: Served) -> None:
     bomb = pb.ExecuteRequest(task="x" * 1_000_000)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -1,7 +1,7 @@
 """Somebody else's Envoy and other clients of Envoy's protocol, asking a real limiter about a domain of their own."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -152,7 +152,6 @@ def test_many_at_once_get_no_more_than_the_limit(shop: Shop, user: str) -> None:
         ("unknown", [descriptor(metered="x")]),
         (DOMAIN, []),
         (DOMAIN, [RateLimitDescriptor()]),
-        (DOMAIN, [descriptor(metered="x")] * 1000),
         (DOMAIN, [descriptor(**{f"entry_{number}": "x" for number in range(33)})]),
     ],
 )
@@ -161,6 +160,39 @@ def test_what_cannot_be_answered_is_refused(shop: Shop, domain: str, descriptors
         shop.ask(*descriptors, domain=domain)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details()
+
+
+def our_own(**entries: str) -> RateLimitDescriptor:
+    """A descriptor as Shoal's Envoy sends it."""
+    return descriptor(masked_remote_address="198.51.100.1/32", surface="rest", **entries)
+
+
+@pytest.mark.parametrize(
+    ("domain", "one"), [(DOMAIN, descriptor(metered="x")), ("unknown", descriptor(metered="x")), ("shoal", our_own())]
+)
+@pytest.mark.parametrize("count", [101, 1000])
+def test_too_many_descriptors_are_refused_in_every_domain(
+    shop: Shop, domain: str, one: RateLimitDescriptor, count: int
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        shop.ask(*[one] * count, domain=domain)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "1 to 100 descriptors" in (refused.value.details() or "")
+
+
+@pytest.mark.parametrize(
+    ("domain", "value_of"),
+    [(DOMAIN, lambda value: descriptor(metered=value)), ("shoal", lambda value: our_own(x_api_key=value))],
+)
+def test_questions_over_256_kib_are_refused_in_every_domain(
+    shop: Shop, domain: str, value_of: Callable[[str], RateLimitDescriptor], user: str
+) -> None:
+    assert shop.ask(value_of(user + "x" * 200_000), domain=domain).overall_code == OK
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        shop.ask(value_of("x" * 300_000), domain=domain)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in (refused.value.details() or "")
+    assert shop.ask(value_of(f"{user} after it"), domain=domain).overall_code == OK
 
 
 def test_decisions_are_counted_by_domain(shop: Shop, user: str) -> None:

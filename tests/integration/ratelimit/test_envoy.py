@@ -80,7 +80,9 @@ async def test_rest_is_refused_in_json(limiter: RatelimitProcess, address: str) 
 
 async def test_openai_clients_are_refused_in_their_json(limiter: RatelimitProcess, address: str) -> None:
     response = await refused(limiter, address, "openai")
-    assert msgspec.json.decode(response.raw_body)["error"]["code"] == "rate_limited"
+    error = msgspec.json.decode(response.raw_body)["error"]
+    assert error["code"] == "rate_limited"
+    assert 0 <= int(headers_of(response)["retry-after"]) - error["retry_after_seconds"] < 1
     assert headers_of(response)["content-type"] == "application/json"
 
 

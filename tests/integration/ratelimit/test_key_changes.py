@@ -33,6 +33,10 @@ from tests.integration.ratelimit.ratelimit_process import (
 TIERS = "anonymous=0.001/3,basic=10000/10000,premium=10000/10000"
 AT_ONCE_SECONDS = 0.9
 """Less than the limiter waits for a database that hangs; far more than an answer from memory takes."""
+TIER_IS_GONE = (
+    "API keys have a tier that SHOAL_TIERS lacks, and so the limits of callers without a key: "
+    "add the tier, or give the keys another one with `shoal keys update`"
+)
 OUTLASTED = 'shoal_ratelimit_key_look_ups_total{outcome="outlasted"}'
 
 Pair = tuple[RatelimitProcess, RatelimitProcess]
@@ -133,3 +137,14 @@ async def test_a_limiter_that_starts_knows_the_keys_that_there_are(
         await ask(limiter, address, x_api_key=keys.new_secret(b"g" * 32))
         for key in created:
             assert identity_in(await ask(limiter, address, x_api_key=key.secret)).key_id == key.api_key.id
+
+
+async def test_a_limiter_tells_at_its_start_of_keys_whose_tier_is_gone(valkey_url: str, tmp_path: Path) -> None:
+    settings = environ(tmp_path, redis_url=valkey_url)
+    await asyncio.to_thread(make_tables, settings)
+    with started(settings) as limiter:
+        for tier in ("free", "premium", "premium"):
+            await create_key(limiter, tier=tier)
+    with started(settings | {"SHOAL_TIERS": "anonymous=1/1,free=1/1"}) as limiter:
+        (line,) = limiter.log_lines(TIER_IS_GONE)
+    assert (line["level"], line["tiers"]) == ("warning", ["premium"])

@@ -57,7 +57,8 @@ def world(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("limits_file")
     file = folder / "limits.yaml"
     file.write_text(LIMITS)
-    settings = environ(folder, redis_url=valkey_url) | {"SHOAL_LIMITS_FILE": str(file)}
+    settings = environ(folder, redis_url=valkey_url)
+    settings |= {"SHOAL_LIMITS_FILE": str(file), "SHOAL_FAIL_OPEN_ROUTES": "task,chat"}
     make_tables(settings)
     with started(settings) as limiter:
         yield World(limiter, file)
@@ -91,10 +92,31 @@ async def test_a_changed_file_holds_without_a_restart_and_a_faulty_one_does_not(
     assert (await world.budget(address, "task")).startswith('"task";r=6')
     world.change("routes:\n  task: {}\n  tsk: {}\n", "refused")
     assert (await world.budget(address, "task")).startswith('"task";r=5')
-    (line,) = world.limiter.log_lines("a changed file cannot be used; what it said before holds")
+    *_, line = world.limiter.log_lines("a changed file cannot be used; what it said before holds")
     assert line["fault"].startswith(f"{world.file}: line 3: ")
     world.change(LIMITS, "read")
     assert (await world.budget(address, "task")).startswith('"anonymous";r=2')
+
+
+async def test_a_change_that_closes_a_route_that_fails_open_is_refused(world: World) -> None:
+    faulty = 'shoal_ratelimit_file_faulty{file="limits"}'
+    assert world.limiter.metrics()[faulty] == 0
+    world.change("tenants:\n  acme:\n    routes:\n      task: {fail_closed: true}\n", "refused")
+    assert world.limiter.metrics()[faulty] == 1
+    *_, line = world.limiter.log_lines("a changed file cannot be used; what it said before holds")
+    assert line["fault"].startswith(f"{world.file}: line 4: the route 'task' fails open")
+    world.change(LIMITS, "read")
+    assert world.limiter.metrics()[faulty] == 0
+
+
+async def test_a_shadow_of_a_tenant_leaves_its_keys_the_limit_of_their_tier(world: World, address: str) -> None:
+    world.change("tenants:\n  acme: {requests: {per_second: 0.001, burst: 1, shadow: true}}\n", "read")
+    secret = (await create_key(world.limiter)).secret
+    sample = 'shoal_ratelimit_shadow_refusals_total{kind="requests",limit="acme"}'
+    before = world.limiter.metrics().get(sample, 0.0)
+    assert await codes(world.limiter, address, 11, x_api_key=secret) == [OK] * 10 + [OVER_LIMIT]
+    assert world.limiter.metrics()[sample] == before + 9
+    world.change(LIMITS, "read")
 
 
 async def test_the_limits_outlast_their_file_and_follow_it_again_when_it_is_back(world: World, address: str) -> None:
@@ -129,11 +151,19 @@ async def test_a_route_that_fails_closed_is_refused_without_redis_and_others_are
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_with_a_faulty_file_the_limiter_does_not_start(valkey_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("tiers:\n  fre: {}\n", "line 2: there is no tier 'fre'"),
+        ("routes:\n  task: {fail_closed: true}\n", "line 2: the route 'task' fails open"),
+    ],
+)
+def test_with_a_faulty_file_the_limiter_does_not_start(valkey_url: str, tmp_path: Path, text: str, fault: str) -> None:
     file = tmp_path / "limits.yaml"
-    file.write_text("tiers:\n  fre: {}\n")
-    settings = environ(tmp_path, redis_url=valkey_url) | {"SHOAL_LIMITS_FILE": str(file)}
+    file.write_text(text)
+    settings = environ(tmp_path, redis_url=valkey_url)
+    settings |= {"SHOAL_LIMITS_FILE": str(file), "SHOAL_FAIL_OPEN_ROUTES": "task"}
     with begun(settings, stderr=subprocess.PIPE) as process:
         _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode != 0
-    assert f"SHOAL_LIMITS_FILE: {file}: line 2: there is no tier 'fre'" in errors.decode()
+    assert f"SHOAL_LIMITS_FILE: {file}: {fault}" in errors.decode()

@@ -38,18 +38,33 @@ def metered(*events: AnswerEvent) -> Meter:
     return meter
 
 
-def test_four_characters_are_a_token_and_the_sum_is_rounded_up() -> None:
-    assert prompt_tokens(TURN) == 3
+SHOWN = 3 + 2 * 8
+"""Tokens of that prompt, by estimate: 9 bytes and two messages."""
+
+
+def test_three_bytes_are_a_token_and_every_message_is_eight_more() -> None:
+    assert prompt_tokens(TURN) == SHOWN
+    longer = msgspec.structs.replace(TURN, messages=(Message(Role.SYSTEM, "x" * 6), TURN.messages[1]))
+    assert prompt_tokens(longer) == SHOWN + 1, "a part of a token is a whole one"
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("a" * 60, 20), ("日本語" * 20, 60), ("\N{GRINNING FACE}" * 3, 4)])
+def test_characters_of_other_scripts_count_by_their_bytes(text: str, tokens: int) -> None:
+    shown = msgspec.structs.replace(TURN, messages=(Message(Role.USER, text),))
+    assert prompt_tokens(shown) == tokens + 8
+    assert metered(Delta(text)).used() == SHOWN + tokens
 
 
 def test_tools_and_wishes_for_them_are_part_of_the_prompt() -> None:
     wish = Message(Role.ASSISTANT, "", tool_calls=(ToolCall("call_1", "add", '{"a":1}'),))
     tool = Tool("add", "Adds.", {"type": "object"})
     shown = msgspec.structs.replace(TURN, messages=(wish,), tools=(tool,))
-    assert prompt_tokens(shown) == (3 + 7 + 3 + 5 + 17 + 3) // 4
+    assert prompt_tokens(shown) == -(-(3 + 7 + 3 + 5 + 17) // 3) + 8
 
 
-@pytest.mark.parametrize(("max_tokens", "most"), [(None, 1003), (1, 4), (20, 23), (2**32 - 1, MOST_TOKENS)])
+@pytest.mark.parametrize(
+    ("max_tokens", "most"), [(None, SHOWN + 1000), (1, SHOWN + 1), (20, SHOWN + 20), (2**32 - 1, MOST_TOKENS)]
+)
 def test_a_turn_may_use_its_prompt_and_the_longest_answer(max_tokens: int | None, most: int) -> None:
     turn = msgspec.structs.replace(TURN, sampling=Sampling(max_tokens=max_tokens))
     assert most_tokens(turn, answer_tokens=1000) == most
@@ -60,9 +75,9 @@ def test_a_turn_that_did_not_begin_has_used_nothing() -> None:
 
 
 def test_until_the_model_tells_the_prompt_and_what_was_said_count() -> None:
-    assert metered().used() == 3
-    assert metered(Delta("Hello")).used() == 3 + 2
-    assert metered(Delta("Hel"), ToolCall("call_1", "add", "{}")).used() == 3 + 2
+    assert metered().used() == SHOWN
+    assert metered(Delta("Hello")).used() == SHOWN + 2
+    assert metered(Delta("Hel"), ToolCall("call_1", "add", "{}")).used() == SHOWN + 3
 
 
 def test_what_the_model_tells_takes_the_place_of_the_estimate() -> None:
@@ -70,7 +85,7 @@ def test_what_the_model_tells_takes_the_place_of_the_estimate() -> None:
 
 
 def test_a_model_that_tells_of_no_tokens_at_all_is_not_free() -> None:
-    assert metered(Delta("Hello"), Usage(0, 0)).used() == 5
+    assert metered(Delta("Hello"), Usage(0, 0)).used() == SHOWN + 2
 
 
 def test_a_model_that_tells_of_too_many_is_not_believed() -> None:
@@ -82,9 +97,9 @@ def test_a_model_that_tells_of_too_many_is_not_believed() -> None:
     [
         (Reason.MODEL_UNAVAILABLE, "", 0),
         (Reason.MODEL_REFUSED, "", 0),
-        (Reason.MODEL_TIMEOUT, "", 3),
-        (Reason.MODEL_UNAVAILABLE, "Hello", 5),
-        (Reason.MODEL_TIMEOUT, "Hello", 5),
+        (Reason.MODEL_TIMEOUT, "", SHOWN),
+        (Reason.MODEL_UNAVAILABLE, "Hello", SHOWN + 2),
+        (Reason.MODEL_TIMEOUT, "Hello", SHOWN + 2),
     ],
 )
 def test_a_model_that_was_not_reached_or_refused_has_used_nothing(reason: Reason, said: str, used: int) -> None:

@@ -21,9 +21,9 @@ async def test_a_reservation_is_settled_once_however_often_it_is_asked_for() -> 
     quota = MemoryQuota()
     reserver = Reserver(quota, answer_tokens=1000, ttl_seconds=60, mint_id=lambda prefix: f"{prefix}_1")
     async with reserver.held(TURN) as reservation:
-        assert quota.running == {"reservation_1": 23}
+        assert quota.running == {"reservation_1": 4 + 8 + 20}
         reservation.meter.begin()
         await asyncio.gather(reservation.settle(), reservation.settle())
-        assert (quota.running, quota.settled) == ({}, [("reservation_1", 3)])
+        assert (quota.running, quota.settled) == ({}, [("reservation_1", 4 + 8)])
         reservation.meter.count(Delta("too late"))
-    assert quota.settled == [("reservation_1", 3)]
+    assert quota.settled == [("reservation_1", 4 + 8)]

@@ -16,8 +16,8 @@ from tests.unit.agent.scripted_agent import ScriptedAgent, Step
 from tests.unit.agent.world import ACME, METERED, STOP, MemoryQuota, World
 
 TASK = TurnRequest(task="Say hello.")
-SHOWN = 5
-"""Tokens of the prompt, by estimate: 9 characters of instructions and 10 of the task."""
+SHOWN = 7 + 2 * 8
+"""Tokens of the prompt, by estimate: two messages, 9 bytes of instructions and 10 of the task."""
 
 
 def pause() -> Awaitable[None]:

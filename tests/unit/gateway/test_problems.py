@@ -63,6 +63,12 @@ def test_openais_shape(reason: Reason) -> None:
     assert told["error"]["type"] == expected
 
 
+def test_openais_shape_says_when_to_try_again_if_that_is_known() -> None:
+    for seconds in (0, 0.73):
+        error = ShoalError(Reason.RATE_LIMITED, "Wait.", retry_after_seconds=seconds)
+        assert body(error, OPENAI)["error"]["retry_after_seconds"] == seconds
+
+
 def test_openais_shape_has_no_param_if_no_field_is_at_fault() -> None:
     assert body(ShoalError(Reason.INTERNAL, "Something went wrong."), OPENAI)["error"]["param"] is None
 

@@ -146,6 +146,7 @@ def test_some_things_need_the_limiter() -> None:
     with pytest.raises(ShoalError, match="for sessions") as raised:
         require_checked(of(Authentication.UNCHECKED), "for sessions", field="session_id")
     assert (raised.value.reason, raised.value.field) == (Reason.LIMITER_UNAVAILABLE, "session_id")
+    assert raised.value.retry_after_seconds == 1.0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ class GatedKeyStore(InMemoryKeyStore):
         return answer
 
 
-def directory_over(store: GatedKeyStore, *, remembered: int = 100, look_ups: list[str] | None = None) -> KeyDirectory:
-    """`look_ups` gathers how each of them came out."""
-    return KeyDirectory(store, count=([] if look_ups is None else look_ups).append, remembered=remembered)
+def directory_over(
+    store: GatedKeyStore,
+    *,
+    remembered: int = 100,
+    look_ups: list[str] | None = None,
+    learned: list[ApiKey] | None = None,
+) -> KeyDirectory:
+    """`look_ups` gathers how each of them came out, `learned` the keys that the store told."""
+    return KeyDirectory(
+        store,
+        count=([] if look_ups is None else look_ups).append,
+        learned=([] if learned is None else learned).extend,
+        remembered=remembered,
+    )

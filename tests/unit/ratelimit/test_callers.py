@@ -37,7 +37,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.buckets = InMemoryBucketStore(lambda: round(self.seconds * MICROS_PER_SECOND))
-        self.directory = KeyDirectory(self.key_store, count=self.look_ups.append)
+        self.directory = KeyDirectory(self.key_store, count=self.look_ups.append, learned=lambda keys: None)
         self.callers = Callers(
             known_keys=self.directory,
             buckets=self.buckets,

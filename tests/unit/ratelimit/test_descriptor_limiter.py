@@ -37,10 +37,10 @@ class World:
 
     def __post_init__(self) -> None:
         domains = read_domains({"api.yaml": FILE})
-        self._limiter = DescriptorLimiter(buckets=InMemoryBucketStore(lambda: self.now), domains=lambda: domains)
+        self.limiter = DescriptorLimiter(buckets=InMemoryBucketStore(lambda: self.now), domains=lambda: domains)
 
     async def ask(self, *descriptors: Descriptor, domain: str = "api") -> Answer:
-        return await self._limiter.ask(domain, descriptors)
+        return await self.limiter.ask(domain, descriptors)
 
     async def left(self, key: str, value: str = "x") -> int:
         """What a bucket holds."""
@@ -204,11 +204,7 @@ async def test_a_change_of_the_rules_counts_at_once() -> None:
         ("", [a("user")], "domain"),
         ("apis", [a("user")], "domain"),
         ("shoal", [a("user")], "domain"),
-        ("api", [], "descriptors"),
-        ("api", [a("user")] * 101, "descriptors"),
-        ("api", [a("user"), Descriptor(())], "descriptors"),
-        ("api", [Descriptor((Entry("user", b"x"),) * 33)], "descriptors"),
-        ("api", [Descriptor((Entry("", b"x"),))], "descriptors"),
+        ("api", [a("user"), Descriptor((Entry("", b"x"),))], "descriptors"),
     ],
 )
 async def test_a_question_without_sense_is_refused_and_costs_nothing(
@@ -218,6 +214,13 @@ async def test_a_question_without_sense_is_refused_and_costs_nothing(
         await world.ask(*descriptors, domain=domain)
     assert (refused.value.reason, refused.value.field) == (Reason.FIELD_INVALID, field)
     assert await world.left("user") == 10
+
+
+async def test_nothing_is_read_of_a_question_about_an_unknown_domain(world: World) -> None:
+    descriptors = iter([a("user")])
+    with pytest.raises(ShoalError):
+        await world.limiter.ask("apis", descriptors)
+    assert list(descriptors) == [a("user")]
 
 
 async def test_a_hundred_descriptors_are_answered(world: World) -> None:

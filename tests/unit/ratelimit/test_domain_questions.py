@@ -146,10 +146,29 @@ async def test_decisions_are_counted_by_domain_and_outcome(world: World) -> None
     assert world.counted("made up", "field_invalid") == 0
 
 
-async def test_a_thousand_descriptors_are_refused(world: World) -> None:
+@pytest.mark.parametrize(
+    "descriptors",
+    [
+        [],
+        [a("user")] * 101,
+        [a("user"), RateLimitDescriptor()],
+        [RateLimitDescriptor(entries=[RateLimitDescriptor.Entry(key="user", value=b"x")] * 33)],
+    ],
+)
+async def test_too_few_and_too_many_parts_are_refused_and_cost_nothing(
+    world: World, descriptors: list[RateLimitDescriptor]
+) -> None:
     with pytest.raises(ShoalError) as refused:
-        await world.ask(*(a("user", str(number).encode()) for number in range(1000)))
-    assert refused.value.reason is Reason.FIELD_INVALID
+        await world.ask(*descriptors)
+    assert (refused.value.reason, refused.value.field) == (Reason.FIELD_INVALID, "descriptors")
+    assert await world.left() == 5
+
+
+async def test_of_too_many_descriptors_none_is_read(world: World) -> None:
+    in_no_unit = a("user")
+    in_no_unit.limit.requests_per_unit = 1
+    with pytest.raises(ShoalError, match="1 to 100 descriptors"):
+        await world.ask(in_no_unit, *[a("user")] * 100)
 
 
 @pytest.mark.parametrize("value", [b"x" * 10_000, b"a\nb", b"\x00", b"\xff\xfe", b""])

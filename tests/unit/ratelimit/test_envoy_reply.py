@@ -109,7 +109,12 @@ def test_openai_clients_are_refused_in_their_shape() -> None:
     assert headers_of(response)["content-type"] == "application/json"
     error = msgspec.json.decode(response.raw_body)["error"]
     assert error.pop("message").startswith("The limit of 'basic' is reached")
-    assert error == {"type": "rate_limit_error", "param": None, "code": "rate_limited"}
+    assert error == {
+        "type": "rate_limit_error",
+        "param": None,
+        "code": "rate_limited",
+        "retry_after_seconds": 0.73,
+    }
 
 
 def test_grpc_clients_are_refused_with_details_that_agree_with_the_message() -> None:
@@ -153,6 +158,8 @@ def test_nothing_promises_less_than_the_exact_wait(limit: Limit, data: st.DataOb
     assert seconds == max(1, -(-wait // 10**6))
     assert millis == retry.retry_delay.ToMilliseconds() == -(-wait // 1000)
     assert round(body["retry_after_seconds"] * 10**6) == wait
+    in_openais_shape = msgspec.json.decode(refusal(question(Surface.OPENAI), denied).raw_body)
+    assert in_openais_shape["error"]["retry_after_seconds"] == body["retry_after_seconds"]
     assert round(said * 1000) == millis
 
 

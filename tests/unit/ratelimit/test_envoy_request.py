@@ -83,6 +83,10 @@ def test_thousands_of_keys_in_a_header_are_several() -> None:
     assert len(keys_of(x_api_key=",".join(str(number) for number in range(5000)))) == 5000
 
 
+def test_a_hundred_descriptors_are_read() -> None:
+    assert parse(RateLimitRequest(descriptors=[MAIN] * 100)).descriptors == 100
+
+
 def test_every_descriptor_is_counted_since_each_wants_a_status() -> None:
     question = parse(RateLimitRequest(descriptors=[descriptor(surface="other"), MAIN]))
     assert question.asker.address == "203.0.113.7/32"
@@ -94,6 +98,8 @@ def test_every_descriptor_is_counted_since_each_wants_a_status() -> None:
     [
         (RateLimitRequest(descriptors=[MAIN], hits_addend=2), "hits_addend"),
         (RateLimitRequest(domain="shoal"), "descriptors"),
+        (RateLimitRequest(descriptors=[MAIN] * 101), "descriptors"),
+        (RateLimitRequest(descriptors=[RateLimitDescriptor(entries=list(MAIN.entries) * 11)]), "descriptors"),
         (RateLimitRequest(descriptors=[descriptor(surface="rest")]), "descriptors"),
         (RateLimitRequest(descriptors=[descriptor(masked_remote_address="a")]), "descriptors"),
         (

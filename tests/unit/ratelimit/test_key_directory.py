@@ -6,6 +6,7 @@ import pytest
 
 from meshkit.errors import ShoalError
 from services.ratelimit.key_directory import STALE_SECONDS
+from services.ratelimit.keys import ApiKey
 from tests.unit.ratelimit.gated_key_store import KEY, GatedKeyStore, directory_over, key
 
 
@@ -125,6 +126,20 @@ async def test_of_the_keys_known_from_the_start_the_oldest_make_room_first(key_s
     await directory.load(now=0.0)
     await directory.find(KEY.hash, now=0.0)
     assert [directory.is_new(key(number).hash, now=0.0) for number in (1, 2, 3, 4)] == [False, True, False, False]
+
+
+async def test_whatever_good_keys_the_store_tells_are_passed_on(key_store: GatedKeyStore) -> None:
+    learned: list[ApiKey] = []
+    directory = directory_over(key_store, learned=learned)
+    await directory.load(now=0.0)
+    assert learned == [KEY]
+    await key_store.add(key(2))
+    await directory.find(key(2).hash, now=0.0)
+    await directory.find(key(3).hash, now=0.0)
+    assert learned == [KEY, key(2)]
+    updated = await key_store.update(KEY.id, "gold")
+    await directory.refresh(now=1.0)
+    assert updated in learned
 
 
 async def test_a_start_without_the_store_knows_nothing_and_goes_on(key_store: GatedKeyStore) -> None:

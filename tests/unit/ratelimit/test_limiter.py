@@ -52,7 +52,7 @@ class World:
         self.key_store = InMemoryKeyStore()
         self.buckets = SeenBuckets(self)
         callers = Callers(
-            known_keys=KeyDirectory(self.key_store, count=self.look_ups.append),
+            known_keys=KeyDirectory(self.key_store, count=self.look_ups.append, learned=lambda keys: None),
             buckets=self.buckets,
             failures=Limit(1, 4),
             require_api_key=self.require_api_key,
@@ -131,9 +131,19 @@ async def test_a_route_of_its_own_does_not_draw_on_the_general_bucket() -> None:
 async def test_a_shadow_refuses_nothing_and_what_it_would_have_refused_is_counted() -> None:
     world = World(Limits(TIERS, tenants={"acme": Overrides(requests=TRIED)}))
     await world.add_key()
-    verdicts = [await world.admit(SECRET) for _ in range(5)]
-    assert all(verdict.decision.allowed for verdict in verdicts)
-    assert world.shadows == [(Kind.REQUESTS, "tried")] * 3
+    verdicts = [await world.admit(SECRET) for _ in range(11)]
+    assert [verdict.decision.allowed for verdict in verdicts] == [True] * 10 + [False]
+    assert [(verdict.policy, verdict.holding.remaining) for verdict in verdicts[:2]] == [("free", 9), ("free", 8)]
+    assert world.shadows == [(Kind.REQUESTS, "tried")] * 8
+
+
+async def test_what_is_taken_inside_the_mesh_is_tried_on_the_shadow_too() -> None:
+    world = World(Limits(TIERS, tenants={"acme": Overrides(requests=TRIED)}))
+    for cost, refusals in [(1, 0), (1, 0), (5, 1)]:
+        limits, decision = await world.limiter.take(identity(), cost)
+        assert decision.allowed
+        assert limits.requests.name == "free"
+        assert world.shadows == [(Kind.REQUESTS, "tried")] * refusals
 
 
 async def test_the_shadow_of_a_route_opens_no_door() -> None:
@@ -181,7 +191,7 @@ async def test_peek_spends_nothing_and_counts_nothing() -> None:
     await world.limiter.take(identity(), 2)
     for _ in range(2):
         _, decision = await world.limiter.peek(identity())
-        assert decision.holdings[0].remaining == 0
+        assert decision.holdings[0].remaining == 8
     assert world.shadows == []
 
 

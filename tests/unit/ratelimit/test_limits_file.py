@@ -43,7 +43,8 @@ def test_the_file_stands_on_top_of_the_tiers() -> None:
 def test_tenants_and_routes_are_read() -> None:
     limits = read_limits(FILE, TIERS)
     acme = limits.of(tier="free", tenant="acme")
-    assert acme.requests == RateLimit("acme", Limit(50, 100), shadow=True)
+    assert acme.requests == RateLimit("free", Limit(Fraction(1, 10), 3))
+    assert acme.requests_shadow == RateLimit("acme", Limit(50, 100), shadow=True)
     assert acme.concurrent == ConcurrencyLimit("free", 4)
     general = limits.request(tier="free", tenant="x", route="chat")
     assert general.payments == (Payment(RateLimit("chat", Limit(5, 10)), "chat"),)
@@ -66,29 +67,83 @@ tenants:
     assert (acme.requests.name, acme.model_tokens.name, acme.concurrent.name) == ("free", "acme", "acme")
 
 
+def test_the_shadow_of_a_tier_leaves_the_limit_of_the_settings() -> None:
+    text = "tiers: {basic: {requests: {per_second: 1, burst: 2, shadow: true}}}"
+    basic = read_limits(text, TIERS).of(tier="basic", tenant="x")
+    assert basic.requests == RateLimit("basic", Limit(10, 50))
+    assert basic.requests_shadow == RateLimit("basic", Limit(1, 2), shadow=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("routes:\n  chat: {fail_closed: true}\n  task:\n    fail_closed: true", 4),
+        ("tenants:\n  acme:\n    routes:\n      task: {fail_closed: true}", 4),
+    ],
+)
+def test_a_route_that_fails_open_cannot_fail_closed(text: str, line: int) -> None:
+    with pytest.raises(FaultyFileError) as refused:
+        read_limits(text, TIERS, fail_open={"task"})
+    assert str(refused.value) == f"line {line}: the route 'task' fails open: SHOAL_FAIL_OPEN_ROUTES names it"
+
+
+def test_a_route_that_fails_open_may_say_so_and_have_a_limit() -> None:
+    text = "routes: {task: {fail_closed: false, requests: {per_second: 1, burst: 1}}, chat: {fail_closed: true}}"
+    limits = read_limits(text, TIERS, fail_open={"task"})
+    assert not limits.request(tier="free", tenant="x", route="task").fail_closed
+    assert limits.request(tier="free", tenant="x", route="chat").fail_closed
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         ("", "line 1: the file is empty"),
         ("tiers:\n  fre: {}", "line 2: there is no tier 'fre'; SHOAL_TIERS has anonymous, free, basic"),
         ("tiers:\n  free: {}\n  free: {}", "line 3: the name 'free' is there twice"),
-        ("tiers:\n  free:\n    request: {}", "line 3: the name 'request' is unknown here"),
-        ("tiers:\n  free:\n    routes: {}", "line 3: the name 'routes' is unknown here"),
-        ("tiers:\n  free:\n    requests:\n      burst: 10", "line 3: Object missing required field `per_second`"),
-        ("tiers:\n  free:\n    requests:\n      per_second: fast\n      burst: 1", "line 4: Expected `float`"),
-        ("tiers:\n  free:\n    requests:\n      per_second: nan\n      burst: 1", "line 4: Expected `float`"),
-        ("tiers:\n  free:\n    requests:\n      per_second: 0\n      burst: 1", "line 4: Expected `float` > 0"),
-        ("tiers:\n  free:\n    requests:\n      per_second: 1\n      burst: 0", "line 5: Expected `int` >= 1"),
-        ("tiers:\n  free:\n    requests:\n      per_second: 1\n      burst: 1.5", "line 5: Expected `int`"),
-        ("tiers:\n  free:\n    requests:\n      per_second: 1e-9\n      burst: 1", "line 3: the rate must be from one"),
-        ("tiers:\n  free:\n    model_tokens:\n      per_minute: -1", "line 4: Expected `int` >= 1"),
-        ("tiers:\n  free:\n    concurrent:\n      calls: 0", "line 4: Expected `int` >= 1"),
-        ("tenants:\n  a: {}\n  Acme: {}", "line 3: Expected `str` matching regex"),
-        ('tenants:\n  "a\\"b": {}', "line 2: Expected `str` matching regex"),
+        ("tiers:\n  free:\n    request: {}", "line 3: tiers.free.request: the name 'request' is unknown here"),
+        ("tiers:\n  free:\n    routes: {}", "line 3: tiers.free.routes: the name 'routes' is unknown here"),
+        (
+            "tiers:\n  free:\n    requests:\n      burst: 10",
+            "line 3: tiers.free.requests: Object missing required field `per_second`",
+        ),
+        (
+            "tiers:\n  free:\n    requests:\n      per_second: fast\n      burst: 1",
+            "line 4: tiers.free.requests.per_second: Expected `float`",
+        ),
+        (
+            "tiers:\n  free:\n    requests:\n      per_second: nan\n      burst: 1",
+            "line 4: tiers.free.requests.per_second: Expected `float`",
+        ),
+        (
+            "tiers:\n  free:\n    requests:\n      per_second: 0\n      burst: 1",
+            "line 4: tiers.free.requests.per_second: Expected `float` > 0",
+        ),
+        (
+            "tiers:\n  free:\n    requests:\n      per_second: 1\n      burst: 0",
+            "line 5: tiers.free.requests.burst: Expected `int` >= 1",
+        ),
+        (
+            "tiers:\n  free:\n    requests:\n      per_second: 1\n      burst: 1.5",
+            "line 5: tiers.free.requests.burst: Expected `int`",
+        ),
+        (
+            "tiers:\n  free:\n    requests:\n      per_second: 1e-9\n      burst: 1",
+            "line 3: tiers.free.requests: the rate must be from one",
+        ),
+        (
+            "tiers:\n  free:\n    model_tokens:\n      per_minute: -1",
+            "line 4: tiers.free.model_tokens.per_minute: Expected `int` >= 1",
+        ),
+        (
+            "tiers:\n  free:\n    concurrent:\n      calls: 0",
+            "line 4: tiers.free.concurrent.calls: Expected `int` >= 1",
+        ),
+        ("tenants:\n  a: {}\n  Acme: {}", "line 3: tenants.Acme: Expected `str` matching regex"),
+        ('tenants:\n  "a\\"b": {}', "line 2: tenants.'a\"b': Expected `str` matching regex"),
         ("tenants:\n  anonymous-1: {}", "line 2: callers without a key are limited by the tier 'anonymous'"),
-        ("routes:\n  chat: {}\n  chta: {}", "line 3: Expected `str` matching regex '^(task|chat|"),
-        ("tenants:\n  a:\n    routes:\n      chta: {}", "line 4: Expected `str` matching regex '^(task|chat|"),
-        ("routes:\n  chat:\n    fail_closed: perhaps", "line 3: Expected `bool | null`"),
+        ("routes:\n  chat: {}\n  chta: {}", "line 3: there is no route 'chta'; routes are task, chat,"),
+        ("tenants:\n  a:\n    routes:\n      chta: {}", "line 4: there is no route 'chta'; routes are task, chat,"),
+        ("routes:\n  chat:\n    fail_closed: perhaps", "line 3: routes.chat.fail_closed: Expected `bool | null`"),
         ("routes:\n  chat: {requests: {per_second: 1, burst: 1}", "line 2:"),
     ],
 )

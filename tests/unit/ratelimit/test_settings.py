@@ -90,6 +90,18 @@ def test_a_limits_file_that_cannot_be_used_is_a_fault(tmp_path: Path, text: str 
     assert told.startswith(f"SHOAL_LIMITS_FILE: {file}: {fault}")
 
 
+def test_a_route_cannot_fail_open_and_closed(tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text("routes:\n  models: {fail_closed: true}\n")
+    environ = REQUIRED | {"SHOAL_LIMITS_FILE": str(file), "SHOAL_FAIL_OPEN_ROUTES": "task, models"}
+    with pytest.raises(SettingsError) as refused:
+        load(RatelimitSettings, environ)
+    (told,) = refused.value.faults
+    assert told.startswith(f"SHOAL_LIMITS_FILE: {file}: line 2: the route 'models' fails open")
+    limits = load(RatelimitSettings, environ | {"SHOAL_FAIL_OPEN_ROUTES": "task"}).parsed_limits()
+    assert limits.request(tier="free", tenant="acme", route="models").fail_closed
+
+
 def test_a_folder_is_no_limits_file_even_with_one_file_in_it(tmp_path: Path) -> None:
     (tmp_path / "limits.yaml").write_text("tiers: {}")
     with pytest.raises(SettingsError) as refused:

@@ -91,6 +91,13 @@ def test_only_what_is_left_out_is_none(text: str, meant: str | None) -> None:
         ("ratio: 0.25", "ratio: *x", 4, "undefined alias"),
         ("ratio: 0.25", "ratio: \x07", 4, "U+0007"),
         ("ratio: 0.25", "---", 4, "another document"),
+        ("ratio: 0.25", r'ratio: "\UFFFFFFFF"', 4, "cannot be read"),
+        ("ratio: 0.25", r'ratio: "\U00110000"', 4, "cannot be read"),
+        ("ratio: 0.25", r'ratio: "\ud83d\ude00"', 4, "U+D83D is half a character"),
+        ("ratio: 0.25", r'"\udc00": 0.25', 4, "U+DC00 is half a character"),
+        ("ratio: 0.25", "ratio: !a%zz 1", 4, "hexadecimal"),
+        ("ratio: 0.25", "ratio: !a%ff 1", 4, "decode byte 0xff"),
+        ("# who may do what", f"%YAML 1.{'9' * 5000}\n---", 1, "cannot be read"),
         ("ratio: 0.25", "\tratio: 1", 4, ""),
     ],
 )
@@ -103,6 +110,21 @@ def test_a_fault_is_told_with_its_line(old: str, new: str, line: int, said: str)
         assert fault.line == line
     else:  # what the parser takes for the beginning of the trouble may be the line before or after
         assert line <= fault.line <= GOOD.count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("requests: 10", "requests: ten", "line 8: tiers.basic.requests: Expected `int`, got `str`"),
+        ("shadow: true", "shadwo: true", "line 9: tiers.basic.shadwo: the name 'shadwo' is unknown here"),
+        ('requests: "2"', "unit: hour", "line 12: steps[1].unit: Invalid enum value 'hour'"),
+        ("{a: 1}", "{a: 1, 'b\\n': 0}", "line 14: by_route.task.'b\\\\n': Expected `int` >= 1"),
+        ("task:", "tusk:", "line 14: by_route.tusk: Invalid enum value 'tusk'"),
+        ("name: 007", "other: 007", "line 2: other: the name 'other' is unknown here"),
+    ],
+)
+def test_a_fault_names_the_field(old: str, new: str, told: str) -> None:
+    assert str(refused(GOOD.replace(old, new))) == told
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "- a list", "text", "null"])
