@@ -1,4 +1,4 @@
-"""The least that a server of the limiter's kind can do: an RPC that reads nothing and answers with an empty message.
+"""The least that a server of the limiter's kind can do: it reads the question and answers with an empty message.
 
 Usage: python -m load.limits.echo PORT
 """
@@ -9,26 +9,25 @@ from typing import Any
 
 import grpc
 
-from load.limits.questions import METHOD
 from meshkit import serve
+from shoal.external import rls_pb2_grpc
+from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
 
 
-class Echo(grpc.GenericRpcHandler):
+class Echo(rls_pb2_grpc.RateLimitServiceServicer):
     """Serves the limiter's method, so that the same questions can be sent."""
 
-    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        return grpc.unary_unary_rpc_method_handler(_empty) if details.method == METHOD else None
-
-
-async def _empty(_: bytes, __: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
-    return b""
+    async def ShouldRateLimit(  # noqa: N802 - the name of the RPC
+        self, request: RateLimitRequest, context: "grpc.aio.ServicerContext[Any, Any]"
+    ) -> RateLimitResponse:
+        return RateLimitResponse()
 
 
 async def main(port: int) -> None:
     """Serves until SIGTERM or SIGINT."""
     stopped = serve.stop_signal()
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers([Echo()])
+    rls_pb2_grpc.add_RateLimitServiceServicer_to_server(Echo(), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await stopped.wait()
