@@ -10,9 +10,9 @@ Answer = TypeVar("Answer")
 MAX_BATCH_SIZE = 256
 MAX_IN_FLIGHT = 2
 """While so many batches are in flight, what arrives gathers for the next one."""
-PACE_SECONDS = 0.0004, 0.0006
-"""How long a batch, and each of its items, hold back the next one: together about what they cost a busy process."""
-LONGEST_PAUSE_SECONDS = 0.008
+PACE_SECONDS = 0.001
+"""How long each item of a batch holds back the next one."""
+LONGEST_PAUSE_SECONDS = 0.005
 
 
 def pause_after(size: int) -> float:
@@ -21,8 +21,7 @@ def pause_after(size: int) -> float:
     A busy event loop brings one item a tick, so that without a pause each would travel alone; with it they gather as
     soon as more than one arrives in a millisecond.
     """
-    for_the_batch, for_each = PACE_SECONDS
-    return min(for_the_batch + size * for_each, LONGEST_PAUSE_SECONDS)
+    return min(size * PACE_SECONDS, LONGEST_PAUSE_SECONDS)
 
 
 class Batcher(Generic[Item, Answer]):

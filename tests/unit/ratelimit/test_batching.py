@@ -96,10 +96,7 @@ async def test_a_failure_is_told_to_all_of_the_batch_and_to_those_who_wait_behin
 
 
 def test_each_item_of_a_batch_holds_back_the_next_one_up_to_a_bound() -> None:
-    for_the_batch, for_each = PACE_SECONDS
-    assert pause_after(1) == for_the_batch + for_each
-    assert pause_after(3) == for_the_batch + 3 * for_each
-    assert pause_after(100) == LONGEST_PAUSE_SECONDS
+    assert [pause_after(size) for size in (1, 3, 100)] == [PACE_SECONDS, 3 * PACE_SECONDS, LONGEST_PAUSE_SECONDS]
 
 
 async def test_what_arrives_in_the_pause_after_a_batch_gathers() -> None:
