@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,31 +18,11 @@ from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketSto
 from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
 from services.ratelimit.buckets.redis_fleet import LIFE_SECONDS, RedisFleet
 from tests.backends import Valkey, running_valkey
+from tests.limiter_notes import Notes
 from tests.ports import free_port
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 SLOW = Limit(0.001, 12)
-
-
-@dataclass
-class Notes:
-    """What the store told."""
-
-    changes: list[str] = field(default_factory=list)
-    alone: int = 0
-
-    def degraded(self, cause: BaseException | None) -> None:
-        self.changes.append("degraded")
-
-    def recovered(self) -> None:
-        self.changes.append("recovered")
-
-    def decided_alone(self) -> None:
-        self.alone += 1
-
-    def counted(self, limiters: int) -> None: ...
-
-    def took_together(self, groups: int) -> None: ...
 
 
 @dataclass

@@ -13,6 +13,7 @@ from services.ratelimit.buckets.circuit_breaker import LATE_IN_A_ROW
 from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketStore
 from services.ratelimit.buckets.fleet import Beat
 from services.ratelimit.buckets.recovery import BEAT_SECONDS, PROBE_SECONDS
+from tests.limiter_notes import Notes
 
 FREE = Limit(1, 12)
 
@@ -62,27 +63,6 @@ class Shared:
 
 class EndOfTest(Exception):  # noqa: N818 - it is no error
     """Ends what would go on for ever."""
-
-
-@dataclass
-class Notes:
-    """What the store told."""
-
-    changes: list[str] = field(default_factory=list)
-    alone: int = 0
-
-    def degraded(self, cause: BaseException | None) -> None:
-        self.changes.append("degraded")
-
-    def recovered(self) -> None:
-        self.changes.append("recovered")
-
-    def decided_alone(self) -> None:
-        self.alone += 1
-
-    def counted(self, limiters: int) -> None: ...
-
-    def took_together(self, groups: int) -> None: ...
 
 
 def limiter(shared: Shared, notes: Notes | None = None, *, at_least: int = 1) -> DegradingBucketStore:
