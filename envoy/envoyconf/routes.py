@@ -147,7 +147,8 @@ def retry_policy(retry_on: str) -> EnvoyObject:
         "num_retries": 2,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.5s"},
         "retry_host_predicate": [elsewhere],
-        "host_selection_retry_max_attempts": 3,
+        # Each attempt may pick the refusing one again: with two replicas, four would still do so once in 16.
+        "host_selection_retry_max_attempts": 10,
     }
 
 

@@ -143,6 +143,7 @@ class FrontDoor:
     limiter: ScriptedLimiter
     limiters: list[grpc.aio.Server]
     """The servers that it answers on."""
+    agents: list[EchoAgent]
     arrived: Pairs
     """The agent and the method of each call that reached an agent."""
     log: Path
@@ -163,22 +164,23 @@ def on_free_ports(*, limiters: int = 1) -> Topology:
 
 @asynccontextmanager
 async def front_door(folder: Path, topology: Topology) -> AsyncIterator[FrontDoor]:
-    """Everything that the front door needs; the first of three agents is draining."""
+    """Everything that the front door needs, from ready to stopped."""
     limiter = ScriptedLimiter()
     arrived: Pairs = []
+    agents = [EchoAgent(f"agent-{replica}", arrived) for replica in range(1, len(topology.agent.ports) + 1)]
     async with AsyncExitStack() as running:
         limiters = [await running.enter_async_context(grpc_server(port)) for port in topology.ratelimit_rls.ports]
         for rls in limiters:
             rls_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, rls)
-        for replica, port in enumerate(topology.agent.ports, start=1):
-            agent = await running.enter_async_context(grpc_server(port))
-            agent.add_generic_rpc_handlers((EchoAgent(f"agent-{replica}", arrived, draining=replica == 1),))
+        for agent, port in zip(agents, topology.agent.ports, strict=True):
+            (await running.enter_async_context(grpc_server(port))).add_generic_rpc_handlers((agent,))
         await running.enter_async_context(echo_gateway(topology.gateway.ports[0]))
         log = await running.enter_async_context(running_envoy(topology, folder))
         yield FrontDoor(
             topology=topology,
             limiter=limiter,
             limiters=limiters,
+            agents=agents,
             arrived=arrived,
             log=log,
             http=await running.enter_async_context(aiohttp.ClientSession()),

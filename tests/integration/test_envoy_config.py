@@ -5,7 +5,7 @@ import json
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,6 +218,15 @@ async def test_headers_for_envoy_have_no_effect_from_loopback(door: FrontDoor) -
     }
 
 
+@pytest.fixture
+def one_drains(door: FrontDoor) -> Iterator[None]:
+    """The first replica refuses all calls, and its health checks do not show it yet."""
+    door.agents[0].draining = True
+    yield
+    door.agents[0].draining = False
+
+
+@pytest.mark.usefixtures("one_drains")
 async def test_a_call_that_a_draining_replica_refuses_is_answered_by_another(door: FrontDoor) -> None:
     replicas = set()
     for _ in range(40):
