@@ -36,6 +36,8 @@ class Tool(msgspec.Struct, frozen=True):
     name: str
     description: str
     parameters: dict[str, Any]
+    has_side_effects: bool = False
+    """Whether running it changes something outside."""
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,12 +63,23 @@ class Delta(msgspec.Struct, frozen=True, tag="delta"):
     text: str
 
 
+class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
+    """What a tool came to that the agent itself ran. Unless the agent says otherwise it changed something outside."""
+
+    id: str
+    name: str
+    content: str
+    has_side_effects: bool = True
+
+
 class Usage(msgspec.Struct, frozen=True, tag="usage"):
     """Tokens read and written, and their price in US dollars."""
 
     input_tokens: int
     output_tokens: int
     cost_usd: float = 0.0
+    from_cache: bool = False
+    """Whether the model was not asked, since its output was still known: this is what it took then."""
 
 
 class Completed(msgspec.Struct, frozen=True, tag="completed"):
@@ -75,5 +88,5 @@ class Completed(msgspec.Struct, frozen=True, tag="completed"):
     finish_reason: FinishReason
 
 
-AnswerEvent = Delta | ToolCall | Usage | Completed
-"""What an answer is made of, in order: deltas and tool calls, the usage, and at the end Completed."""
+AnswerEvent = Delta | ToolCall | ToolResult | Usage | Completed
+"""What an answer is made of, in order: deltas, tool calls and results, the usage, and at the end Completed."""

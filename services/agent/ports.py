@@ -2,11 +2,24 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
 from services.agent.conversation import AnswerEvent, Message, Sampling, Tool
+
+
+class KeptOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to take a model's output from the cache, and to keep it there; how is the turn's business."""
+
+    tenant: str
+    answer_key: str
+    """The key of the answer that the output is a part of: with it, the output is invalidated."""
+    refresh: bool
+    """Whether the model shall be asked anew."""
+    ttl_seconds: int | None
+    tags: tuple[str, ...]
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +30,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
     tool_choice: str = ""
+    kept_output: KeptOutput | None = None
+    """None: the model is asked, and its output is kept nowhere."""
 
 
 class ChatModel(Protocol):
@@ -55,6 +70,8 @@ class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's tools. The agent does not run them; it ends with the calls."""
     tool_choice: str
     tenant: str
+    kept_output: KeptOutput | None = None
+    """To be handed on with what a model is asked. None if this turn is not to use the cache. It changes no answer."""
 
 
 class Agent(Protocol):
@@ -116,22 +133,73 @@ class PreferenceStore(Protocol):
         ...
 
 
+class CachedKind(StrEnum):
+    """What is kept: its policy in the cache."""
+
+    RESPONSE = "response"
+    MODEL_OUTPUT = "model_output"
+
+
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """The task to compute an answer and to hand it in. `generation` is the cache's own."""
+
+    key: str
+    kind: CachedKind
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetime:
+    """How long an answer is given out, from its computation on."""
+
+    ttl_seconds: float
+    """How long it is fresh."""
+    stale_seconds: float = 0.0
+    """How much longer it is given out while it is computed anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CachedAnswer:
-    """A whole stored answer: the model that gave it, the level that had it ("l1", "l2") and its age."""
+    """A whole stored answer: the model that gave it, the level that had it ("l1" and so on) and its age."""
 
     model: str
     events: tuple[AnswerEvent, ...]
     level: str
     age_seconds: float
+    lifetime: Lifetime
+    renewal: Lead | None = None
+    """Set if the answer is stale, and it falls to this caller to compute it anew beside using it."""
+
+    @property
+    def is_stale(self) -> bool:
+        return self.age_seconds >= self.lifetime.ttl_seconds
 
 
 class AnswerCache(Protocol):
-    """Answers by key. It never fails: an outage is a miss, and what cannot be stored is not."""
+    """Answers by key, within the tenant of the current call. It never fails: an outage is a miss, and what cannot be
+    kept is not."""
 
-    async def open(self, key: str) -> CachedAnswer | None: ...
+    async def open(
+        self, key: str, kind: CachedKind, *, part_of: str = "", refresh: bool = False
+    ) -> CachedAnswer | Lead | None:
+        """The answer, or the task to compute it; None if the cache cannot be used.
 
-    async def store(self, key: str, *, model: str, events: Sequence[AnswerEvent]) -> None: ...
+        `part_of` is the key of the answer that this one is a part of. With `refresh`, nothing is looked up.
+        """
+        ...
+
+    async def keep(
+        self,
+        lead: Lead,
+        *,
+        model: str,
+        events: Sequence[AnswerEvent],
+        tags: Sequence[str] = (),
+        ttl_seconds: int | None = None,
+    ) -> Lifetime | None:
+        """Hands the answer in. None if it was not kept."""
+        ...
 
 
 class Quota(Protocol):

@@ -24,6 +24,19 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class CacheMode(StrEnum):
     DEFAULT = "default"
     BYPASS = "bypass"
+    REFRESH = "refresh"
+    ONLY = "only"
+
+
+class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
+    """How a turn may use the cache."""
+
+    mode: CacheMode = CacheMode.DEFAULT
+    ttl_seconds: int | None = None
+    """How long the answer is fresh; None leaves it to the cache's policy."""
+    tags: tuple[str, ...] = ()
+    public: bool = False
+    """Whether caches in front of Shoal may share the answer; here it changes nothing but what is reported."""
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +50,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
     tool_choice: str = ""
-    cache_mode: CacheMode = CacheMode.DEFAULT
+    cache: CacheControl = CacheControl()
     history: tuple[Message, ...] = ()
 
 

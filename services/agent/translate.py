@@ -22,8 +22,6 @@ from services.agent.request import CacheMode, TurnRequest
 from services.agent.turn import CacheStatus, Started
 from shoal.agent.v1 import agent_pb2 as pb
 
-"""Beyond it a float no longer tells whole numbers apart."""
-
 _ROLES = {
     pb.ROLE_SYSTEM: Role.SYSTEM,
     pb.ROLE_USER: Role.USER,

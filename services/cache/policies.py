@@ -1,38 +1,65 @@
-"""Kinds of content: how long each is kept, at which levels, and up to which size."""
+"""Kinds of content: how long each is given out, at which levels it is kept, and up to which size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from services.cache.level import LevelName
+
+class LevelName(StrEnum):
+    """The levels, as callers see them, nearest first."""
+
+    L1 = "l1"
+    L2 = "l2"
+    L3 = "l3"
 
 
 class PolicyName(StrEnum):
-    """The kinds, as they appear in storage keys."""
+    """The kinds, as they appear in storage keys, settings and metrics."""
 
     RESPONSE = "response"
+    MODEL_OUTPUT = "model_output"
+    CONVERSATION_CONTEXT = "conversation_context"
+    TOOL_RESULT = "tool_result"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What holds for one kind of content."""
 
+    name: PolicyName
     ttl_seconds: float
+    """How long an entry is fresh."""
     levels: tuple[LevelName, ...]
     """Nearest first."""
-    max_bytes: int
+    stale_seconds: float = 0.0
+    """How much longer it is given out while one caller computes it anew."""
+    max_bytes: int = 4 * 1024 * 1024
     """The largest entry that is kept."""
+    compress: bool = True
+    """Whether the levels beyond memory write entries of more than 1 KB compressed."""
+    keeps_last: int | None = None
+    """Only so many events are kept, the last ones; None keeps all."""
+    ttl_min_seconds: float | None = None
+    ttl_max_seconds: float | None = None
+    """The bounds within which the time to live is tuned towards the target hit rate; without both it stays."""
 
 
-def policy_table(*, response_ttl_seconds: float, entry_max_bytes: int) -> Mapping[PolicyName, Policy]:
-    """One policy for every name."""
-    return MappingProxyType(
-        {
-            PolicyName.RESPONSE: Policy(
-                ttl_seconds=response_ttl_seconds,
+DEFAULT_POLICIES: Mapping[PolicyName, Policy] = MappingProxyType(
+    {
+        policy.name: policy
+        for policy in (
+            Policy(
+                name=PolicyName.RESPONSE,
+                ttl_seconds=3600,
                 levels=(LevelName.L1, LevelName.L2),
-                max_bytes=entry_max_bytes,
+                stale_seconds=60,
             ),
-        }
-    )
+            Policy(name=PolicyName.MODEL_OUTPUT, ttl_seconds=7200, levels=(LevelName.L2, LevelName.L3)),
+            Policy(
+                name=PolicyName.CONVERSATION_CONTEXT, ttl_seconds=1800, levels=(LevelName.L1,), keeps_last=10
+            ),
+            Policy(name=PolicyName.TOOL_RESULT, ttl_seconds=600, levels=(LevelName.L1, LevelName.L2)),
+        )
+    }
+)

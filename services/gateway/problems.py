@@ -25,8 +25,8 @@ HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
         Code.INTERNAL: 500,
     }
 )
-_HTTP_ONLY = {Reason.METHOD_NOT_ALLOWED: 405, Reason.REQUEST_TOO_LARGE: 413}
-"""HTTP has a finer word for these than gRPC."""
+_HTTP_ONLY = {Reason.METHOD_NOT_ALLOWED: 405, Reason.REQUEST_TOO_LARGE: 413, Reason.NOT_CACHED: 504}
+"""HTTP has a finer word for these than gRPC; what only-if-cached comes to is from RFC 9111, 5.2.1.7."""
 
 OPENAI_PREFIX = "/v1/"
 _OPENAI_FIELDS = {"task": "messages", "history": "messages"}

@@ -33,6 +33,10 @@ class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.V
     """Look up, and store what is cacheable."""
     CACHE_MODE_BYPASS: _CacheMode.ValueType  # 2
     """Neither look up nor store."""
+    CACHE_MODE_REFRESH: _CacheMode.ValueType  # 3
+    """Do not look up; store in place of what there was."""
+    CACHE_MODE_ONLY: _CacheMode.ValueType  # 4
+    """Look up, and fail with NOT_CACHED instead of computing."""
 
 class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
     """CacheMode is the way a turn uses the cache."""
@@ -43,6 +47,10 @@ CACHE_MODE_DEFAULT: CacheMode.ValueType  # 1
 """Look up, and store what is cacheable."""
 CACHE_MODE_BYPASS: CacheMode.ValueType  # 2
 """Neither look up nor store."""
+CACHE_MODE_REFRESH: CacheMode.ValueType  # 3
+"""Do not look up; store in place of what there was."""
+CACHE_MODE_ONLY: CacheMode.ValueType  # 4
+"""Look up, and fail with NOT_CACHED instead of computing."""
 Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
 
 class _Role:
@@ -273,10 +281,15 @@ class Tool(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    HAS_SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The function's name: 1 to 64 of A-Z a-z 0-9 _ -."""
     description: _builtins.str
     """What it does, for the model to read."""
+    has_side_effects: _builtins.bool
+    """Whether running it changes something outside. A turn in which such a tool is called, or was called before, is
+    neither looked up nor kept by the cache.
+    """
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """Its parameters as a JSON schema."""
@@ -287,10 +300,11 @@ class Tool(_message.Message):
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         parameters: _struct_pb2.Struct | None = ...,
+        has_side_effects: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "has_side_effects", b"has_side_effects", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -327,24 +341,80 @@ class ToolCall(_message.Message):
 Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
 
 @_typing.final
+class ToolResult(_message.Message):
+    """ToolResult is what a tool came to that the agent itself ran."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    HAS_SIDE_EFFECTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The id of the call, as in the agent's own log of it."""
+    name: _builtins.str
+    """The name of the tool."""
+    content: _builtins.str
+    """What the tool gave back."""
+    has_side_effects: _builtins.bool
+    """Whether running it changed something outside. Such a turn is not kept by the cache."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        content: _builtins.str = ...,
+        has_side_effects: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "has_side_effects", b"has_side_effects", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolResult: _TypeAlias = ToolResult  # noqa: Y015
+
+@_typing.final
 class CacheControl(_message.Message):
     """CacheControl says how a turn may use the cache."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODE_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
     mode: Global___CacheMode.ValueType
     """Whether to look up and to store."""
+    ttl_seconds: _builtins.int
+    """How long the answer may be given out again, in seconds, 1 to 604800 (a week). Absent: as long as the cache's
+    policy says. It holds for what is stored by this turn, not for what is found.
+    """
+    public: _builtins.bool
+    """Whether caches in front of Shoal may share the answer. It changes what is said about the answer (CacheReport,
+    HTTP's Cache-Control), never who may see it here.
+    """
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names by which the answer can be invalidated together with others, within the caller's tenant: at most 16, each 1
+        to 64 of A-Z a-z 0-9 . _ : -.
+        """
+
     def __init__(
         self,
         *,
         mode: Global___CacheMode.ValueType = ...,
+        ttl_seconds: _builtins.int | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        public: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ttl_seconds", b"_ttl_seconds", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ttl_seconds", b"_ttl_seconds", "mode", b"mode", "public", b"public", "tags", b"tags", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ttl_seconds: _TypeAlias = _typing.Literal["ttl_seconds"]  # noqa: Y015
+    _WhichOneofArgType__ttl_seconds: _TypeAlias = _typing.Literal["_ttl_seconds", b"_ttl_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ttl_seconds) -> _WhichOneofReturnType__ttl_seconds | None: ...
 
 Global___CacheControl: _TypeAlias = CacheControl  # noqa: Y015
 
@@ -463,22 +533,44 @@ class CacheReport(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    STALE_SECONDS_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
     status: Global___CacheStatus.ValueType
     """How the cache was used."""
     level: _builtins.str
-    """The level that had the answer ("l1", "l2"); empty unless it was a hit."""
+    """The level that had the answer ("l1", "l2", "l3"); empty unless it was a hit."""
     age_seconds: _builtins.float
     """The age of a cached answer in seconds; 0 unless it was a hit."""
+    key: _builtins.str
+    """The answer's key, by which it can be invalidated: 64 hexadecimal digits. Empty if the cache was bypassed."""
+    ttl_seconds: _builtins.float
+    """How long the answer is given out from its computation on, in seconds; 0 if it is not kept. A stream's `started`
+    tells it of hits only: before an answer is complete nobody knows whether it will be kept.
+    """
+    stale_seconds: _builtins.float
+    """How much longer it is given out while one caller computes it anew, in seconds."""
+    stale: _builtins.bool
+    """Whether the answer is older than ttl_seconds; it is being computed anew then."""
+    public: _builtins.bool
+    """Whether the caller said that caches in front of Shoal may share the answer."""
     def __init__(
         self,
         *,
         status: Global___CacheStatus.ValueType = ...,
         level: _builtins.str = ...,
         age_seconds: _builtins.float = ...,
+        key: _builtins.str = ...,
+        ttl_seconds: _builtins.float = ...,
+        stale_seconds: _builtins.float = ...,
+        stale: _builtins.bool = ...,
+        public: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "level", b"level", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "key", b"key", "level", b"level", "public", b"public", "stale", b"stale", "stale_seconds", b"stale_seconds", "status", b"status", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,6 +643,7 @@ class ExecuteStreamResponse(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    TOOL_RESULT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the events of a stream from 1, without gaps. Heartbeats repeat the number before them."""
     @_builtins.property
@@ -577,6 +670,10 @@ class ExecuteStreamResponse(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Nothing happened for a while, and the turn still runs."""
 
+    @_builtins.property
+    def tool_result(self) -> Global___ToolResult:
+        """The agent ran a tool of its own."""
+
     def __init__(
         self,
         *,
@@ -587,12 +684,13 @@ class ExecuteStreamResponse(_message.Message):
         usage: Global___Usage | None = ...,
         completed: Global___Completed | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        tool_result: Global___ToolResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "heartbeat", b"heartbeat", "started", b"started", "tool_call", b"tool_call", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "heartbeat", b"heartbeat", "started", b"started", "tool_call", b"tool_call", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "heartbeat", b"heartbeat", "sequence", b"sequence", "started", b"started", "tool_call", b"tool_call", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "heartbeat", b"heartbeat", "sequence", b"sequence", "started", b"started", "tool_call", b"tool_call", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "tool_call", "usage", "completed", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "tool_call", "usage", "completed", "heartbeat", "tool_result"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -24,39 +24,53 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashoal/cache/v1/cache.proto\x12\x0eshoal.cache.v1\"B\n\x0bOpenRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x06policy\x18\x02 \x01(\x0e\x32\x16.shoal.cache.v1.Policy\"c\n\x0cOpenResponse\x12\"\n\x03hit\x18\x01 \x01(\x0b\x32\x13.shoal.cache.v1.HitH\x00\x12$\n\x04lead\x18\x02 \x01(\x0b\x32\x14.shoal.cache.v1.LeadH\x00\x42\t\n\x07outcome\"9\n\x03Hit\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\x12\r\n\x05level\x18\x02 \x01(\t\x12\x13\n\x0b\x61ge_seconds\x18\x03 \x01(\x01\"\x06\n\x04Lead\"\xa3\x01\n\x0ePublishRequest\x12-\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x1c.shoal.cache.v1.PublishBeginH\x00\x12/\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1d.shoal.cache.v1.PublishAppendH\x00\x12)\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.shoal.cache.v1.PublishEndH\x00\x42\x06\n\x04step\"C\n\x0cPublishBegin\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x06policy\x18\x02 \x01(\x0e\x32\x16.shoal.cache.v1.Policy\"\x1f\n\rPublishAppend\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\"\x0c\n\nPublishEnd\"5\n\x0fPublishResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"\x0e\n\x0cStatsRequest\";\n\rStatsResponse\x12*\n\x06levels\x18\x01 \x03(\x0b\x32\x1a.shoal.cache.v1.LevelStats\"\x93\x01\n\nLevelStats\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x04\x12\x0e\n\x06stores\x18\x05 \x01(\x04\x12\x11\n\tevictions\x18\x06 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x04\x12\x12\n\nsize_bytes\x18\x08 \x01(\x04*5\n\x06Policy\x12\x16\n\x12POLICY_UNSPECIFIED\x10\x00\x12\x13\n\x0fPOLICY_RESPONSE\x10\x01\x32\xe5\x01\n\x0c\x43\x61\x63heService\x12\x41\n\x04Open\x12\x1b.shoal.cache.v1.OpenRequest\x1a\x1c.shoal.cache.v1.OpenResponse\x12L\n\x07Publish\x12\x1e.shoal.cache.v1.PublishRequest\x1a\x1f.shoal.cache.v1.PublishResponse(\x01\x12\x44\n\x05Stats\x12\x1c.shoal.cache.v1.StatsRequest\x1a\x1d.shoal.cache.v1.StatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashoal/cache/v1/cache.proto\x12\x0eshoal.cache.v1\"d\n\x0bOpenRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x06policy\x18\x02 \x01(\x0e\x32\x16.shoal.cache.v1.Policy\x12\x0f\n\x07part_of\x18\x03 \x01(\t\x12\x0f\n\x07refresh\x18\x04 \x01(\x08\"c\n\x0cOpenResponse\x12\"\n\x03hit\x18\x01 \x01(\x0b\x32\x13.shoal.cache.v1.HitH\x00\x12$\n\x04lead\x18\x02 \x01(\x0b\x32\x14.shoal.cache.v1.LeadH\x00\x42\t\n\x07outcome\"\x8c\x01\n\x03Hit\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\x12\r\n\x05level\x18\x02 \x01(\t\x12\x13\n\x0b\x61ge_seconds\x18\x03 \x01(\x01\x12\x13\n\x0bttl_seconds\x18\x04 \x01(\x01\x12\x15\n\rstale_seconds\x18\x05 \x01(\x01\x12%\n\x07renewal\x18\x06 \x01(\x0b\x32\x14.shoal.cache.v1.Lead\"\x1a\n\x04Lead\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"\xa3\x01\n\x0ePublishRequest\x12-\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x1c.shoal.cache.v1.PublishBeginH\x00\x12/\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1d.shoal.cache.v1.PublishAppendH\x00\x12)\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.shoal.cache.v1.PublishEndH\x00\x42\x06\n\x04step\"\x8f\x01\n\x0cPublishBegin\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x06policy\x18\x02 \x01(\x0e\x32\x16.shoal.cache.v1.Policy\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x18\n\x0bttl_seconds\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_ttl_seconds\"\x1f\n\rPublishAppend\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\"2\n\nPublishEnd\x12$\n\x05worth\x18\x01 \x01(\x0b\x32\x15.shoal.cache.v1.Worth\"F\n\x05Worth\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\"a\n\x0fPublishResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\x01\x12\x15\n\rstale_seconds\x18\x04 \x01(\x01\"Q\n\nGetRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12&\n\x06policy\x18\x03 \x01(\x0e\x32\x16.shoal.cache.v1.Policy\"R\n\x0bGetResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.shoal.cache.v1.StoredEntry\x12\x15\n\rfailed_levels\x18\x02 \x03(\t\"\xde\x01\n\x0bStoredEntry\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x13\n\x0b\x61ge_seconds\x18\x04 \x01(\x01\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x01\x12\x15\n\rstale_seconds\x18\x06 \x01(\x01\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x12\n\ngeneration\x18\x08 \x01(\x04\x12\x13\n\x0binvalidated\x18\t \x01(\x08\x12$\n\x05worth\x18\n \x01(\x0b\x32\x15.shoal.cache.v1.Worth\"_\n\x11InvalidateRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x03key\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\x14\n\neverything\x18\x04 \x01(\x08H\x00\x42\x06\n\x04what\"(\n\x12InvalidateResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"\x0e\n\x0cStatsRequest\"{\n\rStatsResponse\x12*\n\x06levels\x18\x01 \x03(\x0b\x32\x1a.shoal.cache.v1.LevelStats\x12-\n\x08policies\x18\x02 \x03(\x0b\x32\x1b.shoal.cache.v1.PolicyStats\x12\x0f\n\x07replica\x18\x03 \x01(\t\"\xa4\x01\n\nLevelStats\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x04\x12\x0e\n\x06stores\x18\x05 \x01(\x04\x12\x11\n\tevictions\x18\x06 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x04\x12\x12\n\nsize_bytes\x18\x08 \x01(\x04\x12\x0f\n\x07\x63orrupt\x18\t \x01(\x04\"\xf6\x01\n\x0bPolicyStats\x12&\n\x06policy\x18\x01 \x01(\x0e\x32\x16.shoal.cache.v1.Policy\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x12\n\nstale_hits\x18\x03 \x01(\x04\x12\x0e\n\x06misses\x18\x04 \x01(\x04\x12*\n\x06levels\x18\x05 \x03(\x0b\x32\x1a.shoal.cache.v1.LevelStats\x12\x11\n\ttoo_large\x18\x06 \x01(\x04\x12\x13\n\x0binvalidated\x18\x07 \x01(\x04\x12$\n\x05saved\x18\x08 \x01(\x0b\x32\x15.shoal.cache.v1.Worth\x12\x13\n\x0bttl_seconds\x18\t \x01(\x01*\x87\x01\n\x06Policy\x12\x16\n\x12POLICY_UNSPECIFIED\x10\x00\x12\x13\n\x0fPOLICY_RESPONSE\x10\x01\x12\x17\n\x13POLICY_MODEL_OUTPUT\x10\x02\x12\x1f\n\x1bPOLICY_CONVERSATION_CONTEXT\x10\x03\x12\x16\n\x12POLICY_TOOL_RESULT\x10\x04\x32\xfa\x02\n\x0c\x43\x61\x63heService\x12\x41\n\x04Open\x12\x1b.shoal.cache.v1.OpenRequest\x1a\x1c.shoal.cache.v1.OpenResponse\x12L\n\x07Publish\x12\x1e.shoal.cache.v1.PublishRequest\x1a\x1f.shoal.cache.v1.PublishResponse(\x01\x12>\n\x03Get\x12\x1a.shoal.cache.v1.GetRequest\x1a\x1b.shoal.cache.v1.GetResponse\x12S\n\nInvalidate\x12!.shoal.cache.v1.InvalidateRequest\x1a\".shoal.cache.v1.InvalidateResponse\x12\x44\n\x05Stats\x12\x1c.shoal.cache.v1.StatsRequest\x1a\x1d.shoal.cache.v1.StatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.cache.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POLICY']._serialized_start=846
-  _globals['_POLICY']._serialized_end=899
+  _globals['_POLICY']._serialized_start=2077
+  _globals['_POLICY']._serialized_end=2212
   _globals['_OPENREQUEST']._serialized_start=46
-  _globals['_OPENREQUEST']._serialized_end=112
-  _globals['_OPENRESPONSE']._serialized_start=114
-  _globals['_OPENRESPONSE']._serialized_end=213
-  _globals['_HIT']._serialized_start=215
-  _globals['_HIT']._serialized_end=272
-  _globals['_LEAD']._serialized_start=274
-  _globals['_LEAD']._serialized_end=280
-  _globals['_PUBLISHREQUEST']._serialized_start=283
-  _globals['_PUBLISHREQUEST']._serialized_end=446
-  _globals['_PUBLISHBEGIN']._serialized_start=448
-  _globals['_PUBLISHBEGIN']._serialized_end=515
-  _globals['_PUBLISHAPPEND']._serialized_start=517
-  _globals['_PUBLISHAPPEND']._serialized_end=548
-  _globals['_PUBLISHEND']._serialized_start=550
-  _globals['_PUBLISHEND']._serialized_end=562
-  _globals['_PUBLISHRESPONSE']._serialized_start=564
-  _globals['_PUBLISHRESPONSE']._serialized_end=617
-  _globals['_STATSREQUEST']._serialized_start=619
-  _globals['_STATSREQUEST']._serialized_end=633
-  _globals['_STATSRESPONSE']._serialized_start=635
-  _globals['_STATSRESPONSE']._serialized_end=694
-  _globals['_LEVELSTATS']._serialized_start=697
-  _globals['_LEVELSTATS']._serialized_end=844
-  _globals['_CACHESERVICE']._serialized_start=902
-  _globals['_CACHESERVICE']._serialized_end=1131
+  _globals['_OPENREQUEST']._serialized_end=146
+  _globals['_OPENRESPONSE']._serialized_start=148
+  _globals['_OPENRESPONSE']._serialized_end=247
+  _globals['_HIT']._serialized_start=250
+  _globals['_HIT']._serialized_end=390
+  _globals['_LEAD']._serialized_start=392
+  _globals['_LEAD']._serialized_end=418
+  _globals['_PUBLISHREQUEST']._serialized_start=421
+  _globals['_PUBLISHREQUEST']._serialized_end=584
+  _globals['_PUBLISHBEGIN']._serialized_start=587
+  _globals['_PUBLISHBEGIN']._serialized_end=730
+  _globals['_PUBLISHAPPEND']._serialized_start=732
+  _globals['_PUBLISHAPPEND']._serialized_end=763
+  _globals['_PUBLISHEND']._serialized_start=765
+  _globals['_PUBLISHEND']._serialized_end=815
+  _globals['_WORTH']._serialized_start=817
+  _globals['_WORTH']._serialized_end=887
+  _globals['_PUBLISHRESPONSE']._serialized_start=889
+  _globals['_PUBLISHRESPONSE']._serialized_end=986
+  _globals['_GETREQUEST']._serialized_start=988
+  _globals['_GETREQUEST']._serialized_end=1069
+  _globals['_GETRESPONSE']._serialized_start=1071
+  _globals['_GETRESPONSE']._serialized_end=1153
+  _globals['_STOREDENTRY']._serialized_start=1156
+  _globals['_STOREDENTRY']._serialized_end=1378
+  _globals['_INVALIDATEREQUEST']._serialized_start=1380
+  _globals['_INVALIDATEREQUEST']._serialized_end=1475
+  _globals['_INVALIDATERESPONSE']._serialized_start=1477
+  _globals['_INVALIDATERESPONSE']._serialized_end=1517
+  _globals['_STATSREQUEST']._serialized_start=1519
+  _globals['_STATSREQUEST']._serialized_end=1533
+  _globals['_STATSRESPONSE']._serialized_start=1535
+  _globals['_STATSRESPONSE']._serialized_end=1658
+  _globals['_LEVELSTATS']._serialized_start=1661
+  _globals['_LEVELSTATS']._serialized_end=1825
+  _globals['_POLICYSTATS']._serialized_start=1828
+  _globals['_POLICYSTATS']._serialized_end=2074
+  _globals['_CACHESERVICE']._serialized_start=2215
+  _globals['_CACHESERVICE']._serialized_end=2593
 # @@protoc_insertion_point(module_scope)

@@ -29,14 +29,28 @@ class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Policy.ValueTy
     """Not allowed."""
     POLICY_RESPONSE: _Policy.ValueType  # 1
     """A complete answer of an agent: one hour in L1 and L2."""
+    POLICY_MODEL_OUTPUT: _Policy.ValueType  # 2
+    """What a model said to one prompt: two hours in L2 and L3."""
+    POLICY_CONVERSATION_CONTEXT: _Policy.ValueType  # 3
+    """The context of a conversation, one event per turn, of which the last ten are kept: half an hour in L1."""
+    POLICY_TOOL_RESULT: _Policy.ValueType  # 4
+    """What a tool gave back: ten minutes in L1 and L2."""
 
 class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
-    """Policy names a kind of content; it fixes time to live, levels and size limit."""
+    """Policy names a kind of content; it fixes time to live, levels, compression and size limit. The values below are the
+    defaults of the setting SHOAL_CACHE_POLICIES.
+    """
 
 POLICY_UNSPECIFIED: Policy.ValueType  # 0
 """Not allowed."""
 POLICY_RESPONSE: Policy.ValueType  # 1
 """A complete answer of an agent: one hour in L1 and L2."""
+POLICY_MODEL_OUTPUT: Policy.ValueType  # 2
+"""What a model said to one prompt: two hours in L2 and L3."""
+POLICY_CONVERSATION_CONTEXT: Policy.ValueType  # 3
+"""The context of a conversation, one event per turn, of which the last ten are kept: half an hour in L1."""
+POLICY_TOOL_RESULT: Policy.ValueType  # 4
+"""What a tool gave back: ten minutes in L1 and L2."""
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
@@ -47,19 +61,29 @@ class OpenRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    PART_OF_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The answer's key: 64 hexadecimal digits."""
     policy: Global___Policy.ValueType
     """The kind of content."""
+    part_of: _builtins.str
+    """The key of the answer that this is a part of; empty if it stands alone. When that key is invalidated, this answer
+    is not found any more either by who asks for it as a part of that one.
+    """
+    refresh: _builtins.bool
+    """Do not look up: the caller leads at once, to replace what there is."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         policy: Global___Policy.ValueType = ...,
+        part_of: _builtins.str = ...,
+        refresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "part_of", b"part_of", "policy", b"policy", "refresh", b"refresh"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -79,7 +103,7 @@ class OpenResponse(_message.Message):
 
     @_builtins.property
     def lead(self) -> Global___Lead:
-        """Nobody has it: the caller computes it."""
+        """It is not here: the caller computes it."""
 
     def __init__(
         self,
@@ -106,13 +130,26 @@ class Hit(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    STALE_SECONDS_FIELD_NUMBER: _builtins.int
+    RENEWAL_FIELD_NUMBER: _builtins.int
     level: _builtins.str
-    """The level that had it: "l1" or "l2"."""
+    """The level that had it: "l1", "l2" or "l3"."""
     age_seconds: _builtins.float
     """Its age in seconds."""
+    ttl_seconds: _builtins.float
+    """How long it is fresh from its computation on, in seconds."""
+    stale_seconds: _builtins.float
+    """How much longer it is given out while it is computed anew, in seconds."""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The answer's events as they were published."""
+
+    @_builtins.property
+    def renewal(self) -> Global___Lead:
+        """Present for one caller when the answer is older than ttl_seconds: it is asked to compute the answer anew, beside
+        using this one.
+        """
 
     def __init__(
         self,
@@ -120,10 +157,13 @@ class Hit(_message.Message):
         events: _abc.Iterable[_builtins.bytes] | None = ...,
         level: _builtins.str = ...,
         age_seconds: _builtins.float = ...,
+        ttl_seconds: _builtins.float = ...,
+        stale_seconds: _builtins.float = ...,
+        renewal: Global___Lead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["renewal", b"renewal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "events", b"events", "level", b"level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "events", b"events", "level", b"level", "renewal", b"renewal", "stale_seconds", b"stale_seconds", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,12 +175,19 @@ class Lead(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """Hand it to Publish unchanged. An invalidation after this moment makes the answer unfindable that is published with
+    it.
+    """
     def __init__(
         self,
+        *,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,21 +239,41 @@ class PublishBegin(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The answer's key: 64 hexadecimal digits."""
     policy: Global___Policy.ValueType
     """The kind of content."""
+    generation: _builtins.int
+    """The generation of the lead."""
+    ttl_seconds: _builtins.int
+    """How long it is fresh, in seconds, 1 to 604800. Absent: as the policy says. A little is taken off either, at random,
+    so that what was stored together does not expire together.
+    """
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names by which the answer can be invalidated with others of the tenant: at most 16, each 1 to 64 of
+        A-Z a-z 0-9 . _ : -.
+        """
+
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         policy: Global___Policy.ValueType = ...,
+        generation: _builtins.int = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        ttl_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ttl_seconds", b"_ttl_seconds", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ttl_seconds", b"_ttl_seconds", "generation", b"generation", "key", b"key", "policy", b"policy", "tags", b"tags", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ttl_seconds: _TypeAlias = _typing.Literal["ttl_seconds"]  # noqa: Y015
+    _WhichOneofArgType__ttl_seconds: _TypeAlias = _typing.Literal["_ttl_seconds", b"_ttl_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ttl_seconds) -> _WhichOneofReturnType__ttl_seconds | None: ...
 
 Global___PublishBegin: _TypeAlias = PublishBegin  # noqa: Y015
 
@@ -240,16 +307,53 @@ class PublishEnd(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    WORTH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def worth(self) -> Global___Worth:
+        """What it took to compute, and so what each hit saves."""
+
     def __init__(
         self,
+        *,
+        worth: Global___Worth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["worth", b"worth"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["worth", b"worth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishEnd: _TypeAlias = PublishEnd  # noqa: Y015
+
+@_typing.final
+class Worth(_message.Message):
+    """Worth is what an answer took."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
+    input_tokens: _builtins.int
+    """Tokens read by a model."""
+    output_tokens: _builtins.int
+    """Tokens written by a model."""
+    cost_usd: _builtins.float
+    """Price in US dollars."""
+    def __init__(
+        self,
+        *,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cost_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Worth: _TypeAlias = Worth  # noqa: Y015
 
 @_typing.final
 class PublishResponse(_message.Message):
@@ -259,23 +363,213 @@ class PublishResponse(_message.Message):
 
     STORED_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    STALE_SECONDS_FIELD_NUMBER: _builtins.int
     stored: _builtins.bool
     """Whether it was stored at any level."""
     size_bytes: _builtins.int
     """The size of the entry in bytes."""
+    ttl_seconds: _builtins.float
+    """How long it is fresh, in seconds; 0 if it was not stored."""
+    stale_seconds: _builtins.float
+    """How much longer it is given out while it is computed anew, in seconds."""
     def __init__(
         self,
         *,
         stored: _builtins.bool = ...,
         size_bytes: _builtins.int = ...,
+        ttl_seconds: _builtins.float = ...,
+        stale_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "stored", b"stored"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "stale_seconds", b"stale_seconds", "stored", b"stored", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishResponse: _TypeAlias = PublishResponse  # noqa: Y015
+
+@_typing.final
+class GetRequest(_message.Message):
+    """GetRequest names an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose it is: for the operator. Empty: the caller's own tenant."""
+    key: _builtins.str
+    """The answer's key: 64 hexadecimal digits."""
+    policy: Global___Policy.ValueType
+    """The kind of content."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        key: _builtins.str = ...,
+        policy: Global___Policy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "policy", b"policy", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRequest: _TypeAlias = GetRequest  # noqa: Y015
+
+@_typing.final
+class GetResponse(_message.Message):
+    """GetResponse is the entry as each level has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    FAILED_LEVELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEntry]:
+        """The levels that have it, nearest first; empty if none has."""
+
+    @_builtins.property
+    def failed_levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The levels that could not be asked."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___StoredEntry] | None = ...,
+        failed_levels: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "failed_levels", b"failed_levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
+
+@_typing.final
+class StoredEntry(_message.Message):
+    """StoredEntry is an entry at one level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    STALE_SECONDS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    INVALIDATED_FIELD_NUMBER: _builtins.int
+    WORTH_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """The level."""
+    size_bytes: _builtins.int
+    """Its size in bytes, not compressed."""
+    age_seconds: _builtins.float
+    """Its age in seconds."""
+    ttl_seconds: _builtins.float
+    """How long it is fresh from its computation on, in seconds."""
+    stale_seconds: _builtins.float
+    """How much longer it is given out while it is computed anew, in seconds."""
+    generation: _builtins.int
+    """The generation it was computed in."""
+    invalidated: _builtins.bool
+    """Whether it was invalidated, so that no look-up finds it."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Its events as they were published."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its tags."""
+
+    @_builtins.property
+    def worth(self) -> Global___Worth:
+        """What it took to compute."""
+
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        events: _abc.Iterable[_builtins.bytes] | None = ...,
+        size_bytes: _builtins.int = ...,
+        age_seconds: _builtins.float = ...,
+        ttl_seconds: _builtins.float = ...,
+        stale_seconds: _builtins.float = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        generation: _builtins.int = ...,
+        invalidated: _builtins.bool = ...,
+        worth: Global___Worth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["worth", b"worth"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "events", b"events", "generation", b"generation", "invalidated", b"invalidated", "level", b"level", "size_bytes", b"size_bytes", "stale_seconds", b"stale_seconds", "tags", b"tags", "ttl_seconds", b"ttl_seconds", "worth", b"worth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredEntry: _TypeAlias = StoredEntry  # noqa: Y015
+
+@_typing.final
+class InvalidateRequest(_message.Message):
+    """InvalidateRequest says what shall not be found any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose answers: for the operator. Empty: the caller's own tenant."""
+    key: _builtins.str
+    """The answer with this key, whatever its kind."""
+    tag: _builtins.str
+    """All with this tag."""
+    everything: _builtins.bool
+    """All."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        key: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        everything: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["everything", b"everything", "key", b"key", "tag", b"tag", "what", b"what"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["everything", b"everything", "key", b"key", "tag", b"tag", "tenant", b"tenant", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["key", "tag", "everything"]  # noqa: Y015
+    _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
+
+Global___InvalidateRequest: _TypeAlias = InvalidateRequest  # noqa: Y015
+
+@_typing.final
+class InvalidateResponse(_message.Message):
+    """InvalidateResponse confirms it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """The generation that begins with this: entries of earlier ones are not found any more."""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateResponse: _TypeAlias = InvalidateResponse  # noqa: Y015
 
 @_typing.final
 class StatsRequest(_message.Message):
@@ -296,23 +590,33 @@ Global___StatsRequest: _TypeAlias = StatsRequest  # noqa: Y015
 
 @_typing.final
 class StatsResponse(_message.Message):
-    """StatsResponse is one line per level."""
+    """StatsResponse is what one cache process knows of itself."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LEVELS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    """The name of the process."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelStats]:
         """The levels, nearest first."""
+
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyStats]:
+        """The policies."""
 
     def __init__(
         self,
         *,
         levels: _abc.Iterable[Global___LevelStats] | None = ...,
+        policies: _abc.Iterable[Global___PolicyStats] | None = ...,
+        replica: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "policies", b"policies", "replica", b"replica"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,8 +636,9 @@ class LevelStats(_message.Message):
     EVICTIONS_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CORRUPT_FIELD_NUMBER: _builtins.int
     level: _builtins.str
-    """The level: "l1" or "l2"."""
+    """The level: "l1", "l2" or "l3"."""
     hits: _builtins.int
     """Look-ups that found a live entry."""
     misses: _builtins.int
@@ -348,6 +653,8 @@ class LevelStats(_message.Message):
     """Entries held now; 0 for levels that are shared."""
     size_bytes: _builtins.int
     """Bytes held now; 0 for levels that are shared."""
+    corrupt: _builtins.int
+    """Entries found corrupt or unreadable; they count as misses too."""
     def __init__(
         self,
         *,
@@ -359,11 +666,70 @@ class LevelStats(_message.Message):
         evictions: _builtins.int = ...,
         entries: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
+        corrupt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "evictions", b"evictions", "failures", b"failures", "hits", b"hits", "level", b"level", "misses", b"misses", "size_bytes", b"size_bytes", "stores", b"stores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrupt", b"corrupt", "entries", b"entries", "evictions", b"evictions", "failures", b"failures", "hits", b"hits", "level", b"level", "misses", b"misses", "size_bytes", b"size_bytes", "stores", b"stores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LevelStats: _TypeAlias = LevelStats  # noqa: Y015
+
+@_typing.final
+class PolicyStats(_message.Message):
+    """PolicyStats are the numbers of a policy since the process started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    STALE_HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    TOO_LARGE_FIELD_NUMBER: _builtins.int
+    INVALIDATED_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    TTL_SECONDS_FIELD_NUMBER: _builtins.int
+    policy: Global___Policy.ValueType
+    """The kind of content."""
+    hits: _builtins.int
+    """Look-ups that found an answer at some level."""
+    stale_hits: _builtins.int
+    """Those of them that found a stale one."""
+    misses: _builtins.int
+    """Look-ups that found none."""
+    too_large: _builtins.int
+    """Answers handed in that were not kept: larger than the policy allows."""
+    invalidated: _builtins.int
+    """Entries found, and answers handed in, that had been invalidated."""
+    ttl_seconds: _builtins.float
+    """How long an answer is fresh at present, in seconds: the policy's setting, or what it was tuned to."""
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelStats]:
+        """The numbers of each level of the policy, nearest first. Evictions and what is held are told by level only."""
+
+    @_builtins.property
+    def saved(self) -> Global___Worth:
+        """What hits have saved."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy.ValueType = ...,
+        hits: _builtins.int = ...,
+        stale_hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        levels: _abc.Iterable[Global___LevelStats] | None = ...,
+        too_large: _builtins.int = ...,
+        invalidated: _builtins.int = ...,
+        saved: Global___Worth | None = ...,
+        ttl_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "invalidated", b"invalidated", "levels", b"levels", "misses", b"misses", "policy", b"policy", "saved", b"saved", "stale_hits", b"stale_hits", "too_large", b"too_large", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyStats: _TypeAlias = PolicyStats  # noqa: Y015

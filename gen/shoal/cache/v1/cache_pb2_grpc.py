@@ -46,6 +46,16 @@ class CacheServiceStub:
                 request_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.PublishRequest.SerializeToString,
                 response_deserializer=shoal_dot_cache_dot_v1_dot_cache__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/shoal.cache.v1.CacheService/Get',
+                request_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.GetRequest.SerializeToString,
+                response_deserializer=shoal_dot_cache_dot_v1_dot_cache__pb2.GetResponse.FromString,
+                _registered_method=True)
+        self.Invalidate = channel.unary_unary(
+                '/shoal.cache.v1.CacheService/Invalidate',
+                request_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+                response_deserializer=shoal_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+                _registered_method=True)
         self.Stats = channel.unary_unary(
                 '/shoal.cache.v1.CacheService/Stats',
                 request_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.StatsRequest.SerializeToString,
@@ -74,6 +84,21 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Get(self, request, context):
+        """Get shows an entry to a person. It counts as no use: nothing is promoted, and no statistics change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Invalidate(self, request, context):
+        """Invalidate makes answers unfindable at every level of every cache process within a second, and with them all that
+        are being computed now. Fails with STATE_UNAVAILABLE if the others cannot be told; then it may hold here already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Stats(self, request, context):
         """Stats tells what this cache process holds and how it was used since it started.
         """
@@ -93,6 +118,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Publish,
                     request_deserializer=shoal_dot_cache_dot_v1_dot_cache__pb2.PublishRequest.FromString,
                     response_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.PublishResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=shoal_dot_cache_dot_v1_dot_cache__pb2.GetRequest.FromString,
+                    response_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.GetResponse.SerializeToString,
+            ),
+            'Invalidate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invalidate,
+                    request_deserializer=shoal_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
+                    response_serializer=shoal_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
             ),
             'Stats': grpc.unary_unary_rpc_method_handler(
                     servicer.Stats,
@@ -156,6 +191,60 @@ class CacheService:
             '/shoal.cache.v1.CacheService/Publish',
             shoal_dot_cache_dot_v1_dot_cache__pb2.PublishRequest.SerializeToString,
             shoal_dot_cache_dot_v1_dot_cache__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.cache.v1.CacheService/Get',
+            shoal_dot_cache_dot_v1_dot_cache__pb2.GetRequest.SerializeToString,
+            shoal_dot_cache_dot_v1_dot_cache__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invalidate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.cache.v1.CacheService/Invalidate',
+            shoal_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+            shoal_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
             options,
             channel_credentials,
             insecure,

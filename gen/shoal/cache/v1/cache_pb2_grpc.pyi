@@ -43,6 +43,12 @@ class CacheServiceStub:
     """Publish hands in an answer while it is computed. It is stored when `end` arrives, and only then: a call that
     breaks off stores nothing.
     """
+    Get: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetRequest, _cache_pb2.GetResponse]
+    """Get shows an entry to a person. It counts as no use: nothing is promoted, and no statistics change."""
+    Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
+    """Invalidate makes answers unfindable at every level of every cache process within a second, and with them all that
+    are being computed now. Fails with STATE_UNAVAILABLE if the others cannot be told; then it may hold here already.
+    """
     Stats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.StatsRequest, _cache_pb2.StatsResponse]
     """Stats tells what this cache process holds and how it was used since it started."""
 
@@ -60,6 +66,12 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Publish: _aio.StreamUnaryMultiCallable[_cache_pb2.PublishRequest, _cache_pb2.PublishResponse]  # type: ignore[assignment]
     """Publish hands in an answer while it is computed. It is stored when `end` arrives, and only then: a call that
     breaks off stores nothing.
+    """
+    Get: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetRequest, _cache_pb2.GetResponse]  # type: ignore[assignment]
+    """Get shows an entry to a person. It counts as no use: nothing is promoted, and no statistics change."""
+    Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
+    """Invalidate makes answers unfindable at every level of every cache process within a second, and with them all that
+    are being computed now. Fails with STATE_UNAVAILABLE if the others cannot be told; then it may hold here already.
     """
     Stats: _aio.UnaryUnaryMultiCallable[_cache_pb2.StatsRequest, _cache_pb2.StatsResponse]  # type: ignore[assignment]
     """Stats tells what this cache process holds and how it was used since it started."""
@@ -87,6 +99,24 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_pb2.PublishResponse, _abc.Awaitable[_cache_pb2.PublishResponse]]:
         """Publish hands in an answer while it is computed. It is stored when `end` arrives, and only then: a call that
         breaks off stores nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def Get(
+        self,
+        request: _cache_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.GetResponse, _abc.Awaitable[_cache_pb2.GetResponse]]:
+        """Get shows an entry to a person. It counts as no use: nothing is promoted, and no statistics change."""
+
+    @_abc_1.abstractmethod
+    def Invalidate(
+        self,
+        request: _cache_pb2.InvalidateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
+        """Invalidate makes answers unfindable at every level of every cache process within a second, and with them all that
+        are being computed now. Fails with STATE_UNAVAILABLE if the others cannot be told; then it may hold here already.
         """
 
     @_abc_1.abstractmethod

@@ -62,6 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such path at the front door."""
     ERROR_REASON_METHOD_NOT_ALLOWED: _ErrorReason.ValueType  # 35
     """The path exists, but not for this method."""
+    ERROR_REASON_NOT_CACHED: _ErrorReason.ValueType  # 36
+    """The caller wanted the cached answer or none, and there is none."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 40
     """The caller's token bucket is empty. RetryInfo says when the request would pass."""
     ERROR_REASON_COST_ABOVE_CAPACITY: _ErrorReason.ValueType  # 41
@@ -128,6 +130,8 @@ ERROR_REASON_PATH_NOT_FOUND: ErrorReason.ValueType  # 34
 """No such path at the front door."""
 ERROR_REASON_METHOD_NOT_ALLOWED: ErrorReason.ValueType  # 35
 """The path exists, but not for this method."""
+ERROR_REASON_NOT_CACHED: ErrorReason.ValueType  # 36
+"""The caller wanted the cached answer or none, and there is none."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 40
 """The caller's token bucket is empty. RetryInfo says when the request would pass."""
 ERROR_REASON_COST_ABOVE_CAPACITY: ErrorReason.ValueType  # 41

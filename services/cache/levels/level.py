@@ -5,17 +5,15 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.cache.entry import Entry
-
-
-class LevelName(StrEnum):
-    """The levels, as callers see them."""
-
-    L1 = "l1"
-    L2 = "l2"
+from services.cache.policies import Policy
 
 
 class LevelUnavailableError(Exception):
     """A level cannot be used now; the caller goes on without it."""
+
+
+class CorruptEntryError(Exception):
+    """What a level holds under the key is no entry of this key and format. It counts as a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +27,19 @@ class Holdings:
 
 
 class Level(Protocol):
-    """Keeps entries under storage keys. `now` is Unix time in seconds."""
+    """Keeps entries under storage keys. `now` is Unix time in seconds.
+
+    A level does not know of invalidations: who asks it checks what it gives.
+    """
 
     async def get(self, key: str, now: float) -> Entry | None:
-        """The entry, if there is one that is still live. Raises LevelUnavailableError."""
+        """The entry, if there is one that is still live. Raises LevelUnavailableError and CorruptEntryError."""
 
-    async def put(self, key: str, entry: Entry, now: float) -> bool:
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
         """Keeps the entry until it expires or has to make room. Raises LevelUnavailableError.
 
-        False if it is not kept: it has expired, or does not belong at this level.
+        False if it is not kept: it has expired, or does not belong at this level. Of `policy`, a level minds only how
+        entries are written (compression).
         """
 
     def holdings(self) -> Holdings: ...

@@ -1,0 +1,1 @@
+"""Which entries of a full memory level make room."""

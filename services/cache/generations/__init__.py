@@ -1,0 +1,1 @@
+"""Invalidation: generations, and the log of them that all cache processes share."""

@@ -1,0 +1,1 @@
+"""The levels: where entries are kept, near and far."""
