@@ -6,9 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-
-import structlog
+from dataclasses import dataclass, replace
 
 from meshkit import deadline, tracing
 from meshkit.identity import HEADER as IDENTITY_HEADER
@@ -34,6 +32,7 @@ class Call:
 
 
 _current: ContextVar[Call] = ContextVar("call")
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def current() -> Call:
@@ -43,13 +42,34 @@ def current() -> Call:
 
 @contextmanager
 def serving(call: Call) -> Iterator[None]:
-    """Makes `call` the current one, and puts its request id on every log line inside."""
+    """Makes `call` the current one."""
     token = _current.set(call)
-    with structlog.contextvars.bound_contextvars(request_id=call.request_id):
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def beside(*, seconds: float) -> Iterator[None]:
+    """A call in the name of the current one that may outlive it: it has so long from now on."""
+    with serving(replace(current(), deadline=time.monotonic() + seconds)):
+        yield
+
+
+@contextmanager
+def identified(request_id: str) -> Iterator[None]:
+    """Puts the request id on every log line inside, also before it is known whether there is a call to serve."""
+    token = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(token)
+
+
+def logged_request_id() -> str:
+    """What goes on log lines here; empty outside of a call."""
+    return _request_id.get()
 
 
 def request_id(given: str | None) -> str:

@@ -33,10 +33,13 @@ def database_url(configured: str, *, home: str, owner: str) -> URL:
 
 
 @asynccontextmanager
-async def open_engine(url: URL) -> AsyncIterator[AsyncEngine]:
-    """A pooled engine, disposed of at the end. It connects on first use."""
+async def open_engine(url: URL, *, lock_timeout_seconds: float = 5.0) -> AsyncIterator[AsyncEngine]:
+    """A pooled engine, disposed of at the end. It connects on first use.
+
+    A statement in SQLite waits so long for a lock, in a thread of its connection that nothing can interrupt.
+    """
     if url.get_backend_name() == "sqlite":
-        engine = create_async_engine(url)
+        engine = create_async_engine(url, connect_args={"timeout": lock_timeout_seconds})
         event.listen(engine.sync_engine, "connect", _use_wal)
     else:
         engine = create_async_engine(url, pool_size=4, max_overflow=4, pool_timeout=2, pool_pre_ping=True)
@@ -73,6 +76,6 @@ def _unavailable() -> ShoalError:
 def _use_wal(connection: Any, _record: object) -> None:
     """Readers and one writer at a time do not block each other, and a commit need not wait for the disk."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

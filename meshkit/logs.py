@@ -4,12 +4,14 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
+from meshkit import call
 from meshkit.log_lines import LogLines
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -20,7 +22,7 @@ def configure(*, service: str, replica: str, level: Level, form: Format) -> None
     """Sets up logging for the process, that of libraries included. Called once, at its start."""
     as_json = form == "json" or (form == "auto" and not sys.stdout.isatty())
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        partial(_add_origin, service, replica),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -42,7 +44,13 @@ def configure(*, service: str, replica: str, level: Level, form: Format) -> None
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service, replica=replica)
+
+
+def _add_origin(service: str, replica: str, _logger: object, _method: str, event: EventDict) -> EventDict:
+    event["service"], event["replica"] = service, replica
+    if request_id := call.logged_request_id():
+        event["request_id"] = request_id
+    return event
 
 
 def _number(level: Level) -> int:

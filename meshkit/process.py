@@ -10,8 +10,8 @@ from functools import partial
 import grpc
 
 from meshkit import logs, metrics, serve, tracing
+from meshkit.call_guard import CallGuard
 from meshkit.identity import IdentitySigner
-from meshkit.interceptor import CallInterceptor
 from meshkit.metrics import Metrics
 from meshkit.settings import ServiceSettings
 
@@ -32,7 +32,7 @@ class Process:
     settings: ServiceSettings
     signer: IdentitySigner
     metrics: Metrics
-    calls: CallInterceptor
+    calls: CallGuard
     """The guard around every RPC of ours."""
     stopped: asyncio.Event
     """Set when the process is told to stop."""
@@ -41,7 +41,7 @@ class Process:
 
     def new_server(self) -> grpc.aio.Server:
         """A gRPC server that guards every RPC of ours."""
-        return serve.new_server([self.calls])
+        return serve.new_server(self.calls)
 
     async def serve(
         self, server: grpc.aio.Server, services: Sequence[str], *, beside: Sequence[Listening] = ()
@@ -79,7 +79,7 @@ async def start(service: str, settings: ServiceSettings) -> AsyncIterator[Proces
         settings=settings,
         signer=signer,
         metrics=measured,
-        calls=CallInterceptor(signer=signer, metrics=measured, replica=settings.replica),
+        calls=CallGuard(signer=signer, metrics=measured, replica=settings.replica),
         stopped=serve.stop_signal(),
     )
     flush_spans = None

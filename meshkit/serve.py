@@ -9,7 +9,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from meshkit.foreign_interceptor import ForeignInterceptor
+from meshkit.guarded_server import Guard, GuardedServer
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -26,12 +26,10 @@ _OPTIONS = (
 log = structlog.get_logger()
 
 
-def new_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor] = (), *, max_request_bytes: int = MAX_MESSAGE_BYTES
-) -> grpc.aio.Server:
-    """Larger requests are refused with RESOURCE_EXHAUSTED before they are read."""
+def new_server(guard: Guard | None = None, *, max_request_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Server:
+    """A server with `guard` around our own services. Larger requests are refused with RESOURCE_EXHAUSTED unread."""
     options = (*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes))
-    return grpc.aio.server(interceptors=[ForeignInterceptor(), *interceptors], options=options)
+    return GuardedServer(grpc.aio.server(options=options), guard)
 
 
 def stop_signal() -> asyncio.Event:

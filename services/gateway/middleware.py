@@ -53,7 +53,7 @@ class CallMiddleware:
         answer = _Answer(send, replica=self._replica)
         started = time.perf_counter()
         with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
+            call.identified(request_id),
             tracing.server_span(f"{scope['method']} {scope['path']}", headers),
         ):
             try:

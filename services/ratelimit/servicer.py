@@ -28,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RateLimitServicer(ratelimit_pb2_grpc.RateLimitServiceServicer):
-    """Methods bear the names of their RPCs. Refusals are ShoalErrors, which the interceptor answers with."""
+    """Methods bear the names of their RPCs. Refusals are ShoalErrors, which the guard answers with."""
 
     def __init__(
         self,

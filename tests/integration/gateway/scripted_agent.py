@@ -15,9 +15,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshkit import call, serve
 from meshkit.call import Call
+from meshkit.call_guard import CallGuard
 from meshkit.errors import Reason, ShoalError, field_invalid
 from meshkit.identity import IdentitySigner
-from meshkit.interceptor import CallInterceptor
 from meshkit.metrics import Metrics
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
@@ -26,6 +26,8 @@ SERVICE = "shoal.agent.v1.AgentService"
 REPLICA = "agent-7"
 CREATED = Timestamp(seconds=1_700_000_000)
 USAGE = pb.Usage(input_tokens=2, output_tokens=3, cost_usd=0.25)
+
+MISS = pb.CacheReport(status=pb.CACHE_STATUS_MISS)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Step = pb.ExecuteStreamResponse | Exception | asyncio.Event
@@ -37,6 +39,10 @@ def delta(text: str) -> pb.ExecuteStreamResponse:
 
 def tool_call(call_id: str, name: str, arguments: str) -> pb.ExecuteStreamResponse:
     return pb.ExecuteStreamResponse(tool_call=pb.ToolCall(id=call_id, name=name, arguments=arguments))
+
+
+def tool_result(call_id: str, name: str, content: str) -> pb.ExecuteStreamResponse:
+    return pb.ExecuteStreamResponse(tool_result=pb.ToolResult(id=call_id, name=name, content=content))
 
 
 def completed(reason: pb.FinishReason.ValueType = pb.FINISH_REASON_STOP) -> pb.ExecuteStreamResponse:
@@ -75,6 +81,8 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
 
     def __init__(self) -> None:
         self.scripts: dict[str, Script] = {}
+        self.caches: dict[str, pb.CacheReport] = {}
+        """What the cache did for a task; a task without a word here was a miss, and was not kept."""
         self.asked: list[pb.ExecuteRequest] = []
         self.calls: list[Call] = []
         self.sessions: dict[str, list[pb.Message]] = {}
@@ -89,7 +97,7 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
             id="turn_1", model=_model(request), why="the default model", replica=REPLICA, created=CREATED
         )
         response.session_id = request.session_id
-        response.cache.status = pb.CACHE_STATUS_MISS
+        response.cache.CopyFrom(self._cache_report(request))
         await self._begin(request, context)
         async for event in self._events(request):
             response.output += event.delta.text
@@ -150,11 +158,13 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         )
 
     async def _begin(self, request: pb.ExecuteRequest, context: Context) -> None:
-        """Refuses a session id of another form before anything is sent, as the real agent does."""
+        """Refuses before anything is sent, as the real agent does: ids of another form, what is not cached."""
         self.asked.append(request)
         self.calls.append(call.current())
         if " " in request.session_id:
             raise field_invalid("session_id", "be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
+        if request.cache.mode == pb.CACHE_MODE_ONLY and self._cache_report(request).status != pb.CACHE_STATUS_HIT:
+            raise ShoalError(Reason.NOT_CACHED, "The answer is not in the cache.", field="cache.mode")
         await context.send_initial_metadata((("x-shoal-replica", REPLICA), ("x-shoal-cache", "hit; level=l2")))
 
     async def _events(self, request: pb.ExecuteRequest) -> AsyncIterator[pb.ExecuteStreamResponse]:
@@ -168,6 +178,11 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         for event in (delta(request.task[:half]), delta(request.task[half:]), usage, completed()):
             yield event
 
+    def _cache_report(self, request: pb.ExecuteRequest) -> pb.CacheReport:
+        report = pb.CacheReport(public=request.cache.public)
+        report.MergeFrom(self.caches.get(request.task, MISS))
+        return report
+
 
 def _model(request: pb.ExecuteRequest) -> str:
     return request.model or "small"
@@ -176,7 +191,7 @@ def _model(request: pb.ExecuteRequest) -> str:
 @asynccontextmanager
 async def served(agent: ScriptedAgent, *, port: int, signer: IdentitySigner) -> AsyncIterator[None]:
     """Serves the agent, healthy, until the end."""
-    server = serve.new_server([CallInterceptor(signer=signer, metrics=Metrics(), replica="test-1")])
+    server = serve.new_server(CallGuard(signer=signer, metrics=Metrics(), replica="test-1"))
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server)
     await serve.start(server, port=port, services=[SERVICE])
     try:

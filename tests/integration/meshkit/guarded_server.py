@@ -11,7 +11,7 @@ import grpc
 
 from meshkit.channel import open_channel
 from meshkit.identity import HEADER, Authentication, Identity, IdentitySigner
-from meshkit.interceptor import CallInterceptor
+from meshkit.call_guard import CallGuard
 from meshkit.metrics import Metrics
 from meshkit.serve import new_server
 from shoal.agent.v1 import agent_pb2 as pb
@@ -118,7 +118,7 @@ class GuardedServer:
 @asynccontextmanager
 async def guarded_server() -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
-    server = new_server([CallInterceptor(signer=SIGNER, metrics=metrics, replica="test-1")])
+    server = new_server(CallGuard(signer=SIGNER, metrics=metrics, replica="test-1"))
     agent.add_to(server)
     cache.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")

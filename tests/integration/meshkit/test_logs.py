@@ -40,7 +40,7 @@ def test_every_line_of_a_call_carries_its_request_id() -> None:
     body = """
 identity = Identity("acme", "free", "key_1", Authentication.API_KEY, 0)
 log.info("before")
-with call.serving(Call(request_id="request-1", identity=identity, signed_identity="", deadline=0)):
+with call.identified("request-1"), call.serving(Call(request_id="request-1", identity=identity, signed_identity="", deadline=0)):
     log.info("inside")
     logging.getLogger("library").warning("of a library")
 log.info("after")

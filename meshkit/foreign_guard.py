@@ -3,42 +3,22 @@
 # The published types of grpc are generic where the classes are not.
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from meshkit.interceptor import OURS, Context, Handler
+from meshkit.call_guard import Context, Handler
 
 log = structlog.get_logger()
 
 
-class ForeignInterceptor(grpc.aio.ServerInterceptor):
+def guarded(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
     """Asks for no identity. Without it, grpc would answer a fault with the names of Python classes."""
-
-    # It stands before every question of Envoy's, so a method is guarded once, and each kind of call by itself: what
-    # the three have in common would be one more coroutine or context for each call.
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        method = handler_call_details.method
-        if method not in self._handlers:
-            handler = await continuation(handler_call_details)
-            if handler is None or method.startswith(OURS):
-                return handler
-            self._handlers[method] = _guarded(handler)
-        return self._handlers[method]
-
-
-def _guarded(handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+    # It stands before every question of Envoy's, so each kind of call is guarded by itself: what the three have in
+    # common would be one more coroutine or context for each call.
     parse = handler.request_deserializer
 
     async def unary_unary(request: bytes, context: Context) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -25,16 +25,13 @@ Handler = Any
 """A grpc.RpcMethodHandler whose behaviour is asynchronous; the published types know only synchronous ones."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
-OURS = "/shoal."
-"""Health and reflection are not ours, carry no identity and pass untouched."""
-
 CLEAN_UP_SECONDS = 2.0
 """How long a cancelled call may take to stop what it has begun."""
 
 log = structlog.get_logger()
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
+class CallGuard:
     """Guards every RPC of the mesh's own services; handlers raise ShoalError and read `call.current()`."""
 
     def __init__(self, *, signer: IdentitySigner, metrics: Metrics, replica: str) -> None:
@@ -42,7 +39,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._signer = signer
         self._metrics = metrics
         self._replica = replica
-        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
     async def end_running(self) -> None:
@@ -56,20 +52,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if running:
             await asyncio.wait(running, timeout=CLEAN_UP_SECONDS)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        method = handler_call_details.method
-        if method not in self._guarded:
-            handler = await continuation(handler_call_details)
-            if not method.startswith(OURS) or handler is None:
-                return handler
-            self._guarded[method] = self._guard(method, handler)
-        return self._guarded[method]
-
-    def _guard(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
+    def guarded(self, method: str, handler: Handler) -> grpc.RpcMethodHandler[Any, Any]:
         """The same handler with the guard around it. Requests are parsed inside, so that bad bytes are the caller's
         error and not ours; responses are written inside, so that a call cancelled while it writes ends inside too."""
 
@@ -104,11 +87,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         outcome, reason = grpc.StatusCode.OK, ""
-        headers = _single_values(context)
+        metadata = context.invocation_metadata() or ()
+        headers = {key: value for key, value in metadata if isinstance(value, str)}
         request_id = current_call.request_id(headers.get(current_call.REQUEST_ID_HEADER))
-        with structlog.contextvars.bound_contextvars(request_id=request_id), tracing.server_span(method, headers):
+        with current_call.identified(request_id), tracing.server_span(method, headers):
             try:
-                with current_call.serving(self._accept(context, request_id)):
+                signed = [str(value) for key, value in metadata if key == IDENTITY_HEADER]
+                with current_call.serving(self._accept(signed, context.time_remaining(), request_id)):
                     yield
             except ShoalError as error:
                 outcome, reason = status.status_code(error.code), str(error.reason)
@@ -133,15 +118,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         trailers = (*status.trailers(error), (current_call.REPLICA_HEADER, self._replica))
         await context.abort(status.status_code(error.code), error.message, trailers)
 
-    def _accept(self, context: Context, request_id: str) -> Call:
-        signed = [str(value) for key, value in context.invocation_metadata() or () if key == IDENTITY_HEADER]
+    def _accept(self, signed: list[str], remaining_seconds: float | None, request_id: str) -> Call:
         identity = self._signer.verify(signed, time.time())
         require_known(identity)
         return Call(
             request_id=request_id,
             identity=identity,
             signed_identity=signed[0],
-            deadline=deadline.accept(context.time_remaining(), time.monotonic()),
+            deadline=deadline.accept(remaining_seconds, time.monotonic()),
         )
 
 
@@ -154,7 +138,3 @@ def _parsed(handler: Handler, request: bytes) -> Any:
             "The request is no valid protobuf message, or holds invalid UTF-8.",
             field="request",
         ) from None
-
-
-def _single_values(context: Context) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

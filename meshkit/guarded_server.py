@@ -1,0 +1,75 @@
+"""A gRPC server whose handlers are guarded when they are registered."""
+
+# The published types of grpc are generic where the classes are not.
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import grpc
+
+from meshkit import foreign_guard
+from meshkit.call_guard import Handler
+
+OURS = "/shoal."
+"""Health, reflection and Envoy's questions are not ours and carry no identity."""
+
+
+class Guard(Protocol):
+    """What stands around the handlers of our own services."""
+
+    def guarded(self, method: str, handler: Handler) -> Handler:
+        """The handler to serve in place of this one; `method` is its full name."""
+
+
+class GuardedServer(grpc.aio.Server):
+    """The server that it is given, with every handler guarded.
+
+    An interceptor would do the same at every call, for the price of two coroutines each time; see docs/adr/0011.
+    """
+
+    def __init__(self, server: grpc.aio.Server, guard: Guard | None) -> None:
+        self._server = server
+        self._guard = guard
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        guarded = [_GuardedHandlers(handlers, self._guard) for handlers in generic_rpc_handlers]
+        self._server.add_generic_rpc_handlers(guarded)
+
+    def add_insecure_port(self, address: str) -> int:
+        return self._server.add_insecure_port(address)
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        return self._server.add_secure_port(address, server_credentials)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        await self._server.stop(grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        return await self._server.wait_for_termination(timeout)
+
+
+class _GuardedHandlers(grpc.GenericRpcHandler):
+    """Finds each handler once and guards it then."""
+
+    def __init__(self, handlers: grpc.GenericRpcHandler, guard: Guard | None) -> None:
+        self._handlers = handlers
+        self._guard = guard
+        self._guarded: dict[str, Handler] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        method = handler_call_details.method
+        if method not in self._guarded:
+            handler = self._handlers.service(handler_call_details)
+            if handler is None:
+                return None
+            self._guarded[method] = self._around(method, handler)
+        return self._guarded[method]
+
+    def _around(self, method: str, handler: Handler) -> Handler:
+        if not method.startswith(OURS):
+            return foreign_guard.guarded(handler)
+        return self._guard.guarded(method, handler) if self._guard else handler
