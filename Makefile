@@ -31,6 +31,9 @@ bench: $(VENV)/.installed ## Measure start, memory, first delta and recovery of 
 bench-limits: $(VENV)/.installed ## Measure the limiter: speed, exactness, an outage of Redis (six minutes)
 	$(BIN)/python -m load.limits
 
+bench-cache: $(VENV)/.installed ## Measure the cache: speed, hits through the mesh, memory, eviction (eight minutes)
+	$(BIN)/python -m load.cache
+
 lock: $(VENV)/.installed-dev ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --upgrade --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-annotate -c requirements.lock --upgrade --quiet -o requirements-dev.lock
@@ -52,4 +55,4 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run test lint proto bench bench-limits lock clean
+.PHONY: help run test lint proto bench bench-limits bench-cache lock clean

@@ -9,7 +9,10 @@ TIER = "premium"
 
 
 async def ensure_demo_key(home: Home, keys: KeysClient) -> str:
-    """Keeps the kept key, or replaces it if the limiter does not know it any more. Returns its id. Raises KeysError."""
+    """Keeps the kept key, or replaces it if the limiter does not know it any more. Returns its id.
+
+    Raises OperatorError.
+    """
     good = {key.id for key in await keys.list_keys(tenant=TENANT, include_revoked=False)}
     kept = id_of(home.demo_key())
     if kept in good:

@@ -1,9 +1,10 @@
 """API keys as a table for people and as JSON for programs. The secret is in neither: nobody has it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from launcher.columns import aligned
 from shoal.ratelimit.v1.ratelimit_pb2 import ApiKey
 
 _COLUMNS = ("id", "tenant", "tier", "created", "revoked", "name")
@@ -11,9 +12,7 @@ _COLUMNS = ("id", "tenant", "tier", "created", "revoked", "name")
 
 def as_table(keys: Iterable[ApiKey]) -> str:
     """A header and one line for each key, in aligned columns."""
-    rows = [_COLUMNS, *([row[column] or "-" for column in _COLUMNS] for row in map(_row, keys))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_aligned(row, widths) for row in rows)
+    return aligned([_COLUMNS, *([row[column] or "-" for column in _COLUMNS] for row in map(_row, keys))])
 
 
 def as_json(keys: Iterable[ApiKey]) -> str:
@@ -34,7 +33,3 @@ def _row(key: ApiKey) -> dict[str, str | None]:
 
 def _time(unix_seconds: int) -> str:
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat()
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

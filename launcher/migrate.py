@@ -6,7 +6,7 @@ from launcher.settings import MigrateSettings
 from meshkit.database import database_url
 from meshkit.migrations import migrate
 
-OWNERS = ("agent", "ratelimit")
+OWNERS = ("agent", "cache", "ratelimit")
 """The services that own tables; their revisions are in services/<owner>/migrations."""
 
 

@@ -111,7 +111,7 @@ class _Planner:
         stores = [name for name in backing if name != "model"]
         yield from backing.values()
         yield from self._limiters(needs=[*stores, "migrate"])
-        yield from self._replicas(table.cache, needs=stores)
+        yield from self._replicas(table.cache, needs=[*stores, "migrate"])
         yield from self._replicas(table.agent, needs=[*backing, "migrate"])
         yield from self._replicas(table.gateway, needs=_names(table.agent))
         yield self._envoy(needs=_names(table.ratelimit, table.cache, table.agent, table.gateway))

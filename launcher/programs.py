@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from launcher.settings import KeysSettings, UpSettings
+from launcher.settings import OperatorSettings, UpSettings, WarmSettings
 from meshkit.settings import Settings
 
 
@@ -34,7 +34,8 @@ def settings_of(program: str) -> type[Settings]:
 
 def all_settings() -> dict[str, type[Settings]]:
     """Every kind of settings that is read from the environment, by the program that reads it."""
-    return {"up": UpSettings, "keys": KeysSettings, **{program: settings_of(program) for program in PROGRAMS}}
+    commands: dict[str, type[Settings]] = {"up": UpSettings, "operator": OperatorSettings, "warm": WarmSettings}
+    return commands | {program: settings_of(program) for program in PROGRAMS}
 
 
 def run_of(program: str) -> Callable[[Any], Coroutine[None, None, None]]:

@@ -1,4 +1,4 @@
-"""Settings of the launcher's own programs: the whole mesh, the local model, the command line's calls."""
+"""Settings of the launcher's own programs: the whole mesh, the local model, the commands that use a mesh."""
 
 import dataclasses
 import ssl
@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from envoyconf.route_names import ROUTE_NAMES
-from envoyconf.topology import EnvoyPorts, FailOpen, TlsFiles, Topology
+from envoyconf.topology import LOOPBACK, EnvoyPorts, FailOpen, TlsFiles, Topology
 from launcher.home import home_faults
 from meshkit.settings import Port, Settings, failed_checks, file_fault, secret_fault, variable_of
 
@@ -18,6 +18,9 @@ Home = Annotated[str, Meta(min_length=1, description="Folder for what is kept: k
 SecretFile = Annotated[
     str, Meta(description="File with the secret that signs identities. Empty: <home>/mesh-secret, made when missing.")
 ]
+FrontPort = Annotated[Port, Meta(description="The front door without TLS: REST and gRPC.")]
+TlsPort = Annotated[Port, Meta(description="The front door with TLS.")]
+TlsCertFile = Annotated[str, Meta(description="Certificate chain of the front door (PEM). Empty: no TLS.")]
 InnerPort = Annotated[Port, Meta(description="Envoy's inner listener, through which services call each other.")]
 PortShift = Annotated[
     int, Meta(description="Added to every port, default or set, so that several meshes fit on one machine.")
@@ -32,6 +35,7 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     agent_replicas: Annotated[int, Meta(ge=1, le=20, description="How many agents to start.")] = 3
     gateway_replicas: Annotated[int, Meta(ge=1, le=10, description="How many gateways to start.")] = 1
     ratelimit_replicas: Annotated[int, Meta(ge=1, le=4, description="How many limiters to start.")] = 1
+    cache_replicas: Annotated[int, Meta(ge=1, le=4, description="How many caches to start.")] = 1
     fail_open_routes: Annotated[
         str,
         Meta(
@@ -39,8 +43,8 @@ class UpSettings(Settings, frozen=True, kw_only=True):
             f"out of {', '.join(sorted(ROUTE_NAMES))}."
         ),
     ] = ""
-    front_port: Annotated[Port, Meta(description="The front door without TLS: REST and gRPC.")] = 8080
-    tls_port: Annotated[Port, Meta(description="The front door with TLS.")] = 8443
+    front_port: FrontPort = 8080
+    tls_port: TlsPort = 8443
     inner_port: InnerPort = 8090
     admin_port: Annotated[Port, Meta(description="Envoy's administration and metrics.")] = 9901
     port_shift: PortShift = 0
@@ -53,7 +57,7 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     model_base_url: Annotated[
         str, Meta(description="Base of an OpenAI-compatible API, ending in /v1. Empty: the local model.")
     ] = ""
-    tls_cert_file: Annotated[str, Meta(description="Certificate chain of the front door (PEM). Empty: no TLS.")] = ""
+    tls_cert_file: TlsCertFile = ""
     tls_key_file: Annotated[str, Meta(description="Key of that certificate (PEM).")] = ""
     otlp_endpoint: Annotated[
         str, Meta(description="Base address for OTLP over HTTP, such as http://127.0.0.1:4318. Empty: no spans.")
@@ -84,6 +88,7 @@ class UpSettings(Settings, frozen=True, kw_only=True):
                 agent_replicas=self.agent_replicas,
                 gateways=self.gateway_replicas,
                 limiters=self.ratelimit_replicas,
+                caches=self.cache_replicas,
                 envoy=envoy,
                 shift=self.port_shift,
             ),
@@ -139,8 +144,8 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     ] = ""
 
 
-class KeysSettings(Settings, frozen=True, kw_only=True):
-    """How the command line reaches the limiter, which keeps the API keys."""
+class OperatorSettings(Settings, frozen=True, kw_only=True):
+    """How the command line reaches the services behind Envoy, as the operator of the mesh."""
 
     home: Home = ".shoal"
     mesh_secret_file: SecretFile = ""
@@ -157,7 +162,25 @@ class KeysSettings(Settings, frozen=True, kw_only=True):
         return Path(self.mesh_secret_file or Path(self.home) / "mesh-secret")
 
     def address(self) -> str:
-        return self.mesh_address or f"127.0.0.1:{self.inner_port + self.port_shift}"
+        return self.mesh_address or f"{LOOPBACK}:{self.inner_port + self.port_shift}"
+
+
+class WarmSettings(Settings, frozen=True, kw_only=True):
+    """Where the front door of this machine's mesh is, and the API key that goes with it."""
+
+    home: Home = ".shoal"
+    front_port: FrontPort = 8080
+    tls_port: TlsPort = 8443
+    port_shift: PortShift = 0
+    tls_cert_file: TlsCertFile = ""
+
+    def faults(self) -> list[str]:
+        return file_fault("tls_cert_file", self.tls_cert_file) if self.tls_cert_file else []
+
+    def url(self) -> str:
+        if self.tls_cert_file:
+            return f"https://localhost:{self.tls_port + self.port_shift}"
+        return f"http://{LOOPBACK}:{self.front_port + self.port_shift}"
 
 
 def _pair_faults(cert_file: str, key_file: str) -> list[str]:

@@ -9,7 +9,8 @@ _HEAD = """\
 All settings are environment variables. Each program reads its own once, at its start, and names every fault at once;
 `shoal check` does so without starting anything, and points out variables that no program reads. `shoal up` sets for the
 processes that it starts what it must (ports, addresses, the mesh secret) and passes the rest of its environment on.
-Where a variable has two rows, two programs read it with different defaults.
+Where a variable has two rows, two programs read it with different defaults. `operator` stands for the commands
+`shoal keys` and `shoal cache`, `warm` for `shoal cache warm`.
 
 | variable | read by | type | default | meaning |
 |---|---|---|---|---|

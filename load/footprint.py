@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from load.measuring.memory import pss_bytes
+
 STREAMS = 10
 PATIENCE_SECONDS = 60
 NOT_PYTHON = ("envoy", "valkey", "model")
@@ -124,18 +126,11 @@ def first_delta_seconds(mesh: RunningMesh, task: str) -> float:
 
 
 def memory(samples: Samples, mesh: RunningMesh) -> None:
-    pss = {name: pss_megabytes(pid) for name, pid in mesh.processes().items()}
+    pss = {name: pss_bytes(pid) / 2**20 for name, pid in mesh.processes().items()}
     for name, megabytes in pss.items():
         samples.add(f"PSS of {name}, MB", megabytes)
     python = [megabytes for name, megabytes in pss.items() if not name.startswith(NOT_PYTHON)]
     samples.add("PSS of all Python processes but the model, MB", sum(python))
-
-
-def pss_megabytes(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no PSS for process {pid}")
 
 
 def recovery_seconds(mesh: RunningMesh, name: str) -> float:

@@ -17,6 +17,8 @@ REPLICA_HEADER = "x-shoal-replica"
 """On every answer: the process that served it."""
 CACHE_HEADER = "x-shoal-cache"
 """On every turn's answer: how the cache was used."""
+CACHE_KEY_HEADER = "x-shoal-cache-key"
+"""On calls to the cache about one answer: its key. Envoy sends them all to the same cache process."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 

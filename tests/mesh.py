@@ -182,7 +182,7 @@ def free_shift() -> int:
     """A SHOAL_PORT_SHIFT whose ports are all free at this moment, and below those that systems give to clients."""
     while True:
         shift = random.randint(1000, 20000)  # noqa: S311 - no secret
-        largest = Topology.default(agent_replicas=20, gateways=10, limiters=4, shift=shift)
+        largest = Topology.default(agent_replicas=20, gateways=10, limiters=4, caches=4, shift=shift)
         ports = [largest.envoy.tls, *(port for _, port in largest.named_ports())]
         if not any(map(is_busy, ports)):
             return shift

@@ -17,13 +17,12 @@ def clusters(topology: Topology) -> list[EnvoyObject]:
 
 
 def pool_cluster(pool: Pool) -> EnvoyObject:
-    """A pool of our own: the less busy of two random replicas that are healthy gets the call."""
+    """A pool of our own."""
     return {
         "name": pool.name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "lb_policy": "LEAST_REQUEST",
-        "least_request_lb_config": {"choice_count": 2},
+        **balancing(pool),
         # With few replicas, Envoy's panic mode would send calls to those that are known to be down.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [health_check(pool)],
@@ -32,6 +31,13 @@ def pool_cluster(pool: Pool) -> EnvoyObject:
         "typed_extension_protocol_options": upstream_protocol(pool.protocol),
         "load_assignment": load_assignment(pool.name, [(LOOPBACK, port) for port in pool.ports]),
     }
+
+
+def balancing(pool: Pool) -> EnvoyObject:
+    """The less busy of two random replicas that are healthy gets the call, or the one that the hash says."""
+    if pool.hash_header:
+        return {"lb_policy": "RING_HASH"}
+    return {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 2}}
 
 
 def health_check(pool: Pool) -> EnvoyObject:

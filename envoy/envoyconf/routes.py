@@ -33,11 +33,12 @@ def front_routes(topology: Topology) -> EnvoyObject:
 
 def inner_routes(topology: Topology) -> EnvoyObject:
     """The calls of our services to each other, retried here and nowhere else."""
-    agent, cache, ratelimit = topology.agent.name, topology.cache.name, topology.ratelimit.name
+    agent, ratelimit = topology.agent.name, topology.ratelimit.name
+    cache = route({"prefix": "/shoal.cache.v1.", "grpc": {}}, topology.cache.name, retry_on=UNAVAILABLE)
     routes = [
         route({"path": PUT_PREFERENCES, "grpc": {}}, agent, retry_on=NOT_CONNECTED),
         route({"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
-        route({"prefix": "/shoal.cache.v1.", "grpc": {}}, cache, retry_on=UNAVAILABLE),
+        hashed(cache, topology.cache.hash_header),
         route({"prefix": "/shoal.ratelimit.v1.", "grpc": {}}, ratelimit, retry_on=NOT_CONNECTED),
         route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
     ]
@@ -109,6 +110,13 @@ def route(match: EnvoyObject, cluster: str, *, retry_on: str) -> EnvoyObject:
         "retry_policy": retry_policy(retry_on),
     }
     return {"match": match, "route": action}
+
+
+def hashed(served: EnvoyObject, header: str | None) -> EnvoyObject:
+    """The route to a pool whose calls are balanced by the hash of a header, if it is one."""
+    if header is None:
+        return served
+    return served | {"route": served["route"] | {"hash_policy": [{"header": {"header_name": header}}]}}
 
 
 def limited(served: EnvoyObject, surface: str, name: str, fail_open: FailOpen | None) -> EnvoyObject:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from envoyconf.route_names import ROUTE_NAMES
 
 LOOPBACK = "127.0.0.1"
 METRICS_OFFSET = 1000  # a process shows its metrics this far above its port
+CACHE_KEY_HEADER = "x-shoal-cache-key"  # the key of the answer that a call to the cache is about
 
 
 class Protocol(StrEnum):
@@ -33,6 +34,8 @@ class Pool:
     """Where the processes show their Prometheus metrics, in the order of `ports`."""
     retries_at_once: int = 3
     """How many calls Envoy may be making again at the same time, even with little traffic."""
+    hash_header: str | None = None
+    """Calls with the same value of this header go to the same replica, as long as it is healthy."""
 
     def __post_init__(self) -> None:
         if not self.ports:
@@ -119,12 +122,14 @@ class Topology:
         agent_replicas: int = 3,
         gateways: int = 1,
         limiters: int = 1,
+        caches: int = 1,
         envoy: EnvoyPorts = EnvoyPorts(),
         shift: int = 0,
     ) -> Self:
         """The usual mesh. `shift` is added to every port, those of `envoy` too."""
         grpc, http = Protocol.GRPC, Protocol.HTTP1
         agents, gateway_row = _row("agent", 8121, agent_replicas, 20), _row("gateway", 8141, gateways, 10)
+        cache_row = _row("cache", 8111, caches, 4)
         # A limiter has two ports, the second one for Envoy.
         limiter_row = _row("ratelimit", 8101, limiters, 4, step=2)
         rls_ports = tuple(port + 1 + shift for port in limiter_row)
@@ -140,7 +145,10 @@ class Topology:
                 # Whatever Envoy asks again, no limiter has seen.
                 retries_at_once=1000,
             ),
-            cache=_pool("cache", grpc, "shoal.cache.v1.CacheService", [8111], shift),
+            # Each answer lies in the memory of one cache process, so one that is refreshed is replaced everywhere.
+            cache=replace(
+                _pool("cache", grpc, "shoal.cache.v1.CacheService", cache_row, shift), hash_header=CACHE_KEY_HEADER
+            ),
             agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, shift),
             gateway=_pool("gateway", http, "/health", gateway_row, shift),
         )

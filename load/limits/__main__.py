@@ -1,22 +1,12 @@
 """The command `python -m load.limits`."""
 
-import asyncio
-import signal
-import sys
-from collections.abc import Awaitable, Callable
-
 import click
 
-from load.limits import fleet, fleet_report, forgetting, report, speed
-from load.limits.ghz import GhzError
-from load.limits.programs import StartError
-from load.limits.progress import say
-from load.limits.report import Table
+from load.limits import fleet, fleet_report, forgetting, speed
+from load.measuring import command
+from load.measuring.command import Part
 
 PARTS = ("speed", "batches", "fleet", "outage", "keys")
-_STOPPED = 130
-
-Part = Callable[[], Awaitable[list[Table]]]
 
 
 @click.command(context_settings={"show_default": True})
@@ -50,45 +40,28 @@ def main(parts: tuple[str, ...], rounds: int, seconds: int, gone: int, keys: int
         "outage": lambda: _outage(seconds, gone),
         "keys": lambda: _keys(keys),
     }
-    try:
-        asyncio.run(_measure({name: every[name] for name in chosen}))
-    except (GhzError, StartError, TimeoutError) as error:
-        raise click.ClickException(str(error)) from None
-    except asyncio.CancelledError:
-        sys.exit(_STOPPED)
+    command.run({name: every[name] for name in chosen})
 
 
-async def _measure(parts: dict[str, Part]) -> None:
-    """Told to stop, it ends what it has started, and raises CancelledError."""
-    if measuring := asyncio.current_task():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, measuring.cancel)
-    print(report.provenance())
-    for name, part in parts.items():
-        say(f"{name} ...")
-        for table in await part():
-            print(f"\n{table.markdown()}", flush=True)
+async def _speed(rounds: int) -> list[str]:
+    return [(await speed.beside_an_empty_rpc(rounds)).markdown()]
 
 
-async def _speed(rounds: int) -> list[Table]:
-    return [await speed.beside_an_empty_rpc(rounds)]
+async def _batches(rounds: int) -> list[str]:
+    return [(await speed.together(rounds)).markdown()]
 
 
-async def _batches(rounds: int) -> list[Table]:
-    return [await speed.together(rounds)]
+async def _fleet(seconds: float) -> list[str]:
+    return [fleet_report.accuracy(*await fleet.with_redis(seconds)).markdown()]
 
 
-async def _fleet(seconds: float) -> list[Table]:
-    return [fleet_report.accuracy(*await fleet.with_redis(seconds))]
-
-
-async def _outage(seconds: float, gone: float) -> list[Table]:
+async def _outage(seconds: float, gone: float) -> list[str]:
     overload, outage = await fleet.with_redis_killed(seconds, gone_seconds=gone)
-    return [fleet_report.bound(overload), fleet_report.decisions(overload, outage)]
+    return [fleet_report.bound(overload).markdown(), fleet_report.decisions(overload, outage).markdown()]
 
 
-async def _keys(count: int) -> list[Table]:
-    return [await forgetting.of_keys(count)]
+async def _keys(count: int) -> list[str]:
+    return [(await forgetting.of_keys(count)).markdown()]
 
 
 if __name__ == "__main__":

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from load.limits import metrics, questions
+from load.limits import decisions, questions
 from load.limits.admitted import Tier
+from load.limits.limiters import Limiter, running_limiter, running_limiters
 from load.limits.overload import Client, Overload
-from load.limits.programs import Home, Limiter
-from load.limits.waiting import until
+from load.measuring import metrics
+from load.measuring.home import Home
+from load.measuring.keys import create_keys
+from load.measuring.servers import Valkey
+from load.measuring.waiting import until
 
 LIMITERS = 3
 TIERS = (
@@ -36,46 +40,51 @@ class Outage:
 
 async def with_redis(seconds: float) -> tuple[Overload, int]:
     """The overload of so many seconds, over, and how many decisions were made as if Redis were gone."""
-    async with Home.made() as home, home.valkey(), _overloaded(home) as (limiters, overload):
+    async with (
+        Home.made() as home,
+        Valkey(home).running() as redis_url,
+        _overloaded(home, redis_url) as (fleet, overload),
+    ):
         await overload.run(seconds)
-        return overload, await metrics.decided_alone(limiter.metrics_port for limiter in limiters)
+        return overload, await decisions.decided_alone(limiter.metrics_port for limiter in fleet)
 
 
 async def with_redis_killed(seconds: float, *, gone_seconds: float) -> tuple[Overload, Outage]:
     """As `with_redis`, and Redis is gone for so many seconds in the middle."""
     async with Home.made() as home, AsyncExitStack() as valkey:
-        await valkey.enter_async_context(home.valkey())
-        async with _overloaded(home) as (limiters, overload), asyncio.TaskGroup() as group:
+        redis = Valkey(home)
+        await valkey.enter_async_context(redis.running())
+        async with _overloaded(home, redis.url) as (fleet, overload), asyncio.TaskGroup() as group:
             group.create_task(overload.run(seconds))
             await asyncio.sleep((seconds - gone_seconds) / 2)
             killed = time.perf_counter()
             await valkey.aclose()
             await asyncio.sleep(gone_seconds)
-            await valkey.enter_async_context(home.valkey())
+            await valkey.enter_async_context(redis.running())
             back = time.perf_counter()
-            recovered = await asyncio.gather(*(_decides_with_redis(limiter) for limiter in limiters))
+            recovered = await asyncio.gather(*(_decides_with_redis(limiter) for limiter in fleet))
         return overload, Outage(killed, back, [at - back for at in recovered])
 
 
 @asynccontextmanager
-async def _overloaded(home: Home) -> AsyncIterator[tuple[list[Limiter], Overload]]:
+async def _overloaded(home: Home, redis_url: str) -> AsyncIterator[tuple[list[Limiter], Overload]]:
     tiers = [tier for tier in TIERS for _ in range(tier.clients)]
     # Keys that are there before the limiters are known to them from the start.
-    async with home.limiter(settings=_SETTINGS) as limiter:
-        keys = await home.create_keys(limiter, [tier.name for tier in tiers])
+    async with running_limiter(home, redis_url, settings=_SETTINGS) as limiter:
+        keys = await create_keys(home, limiter.address, [tier.name for tier in tiers])
     clients = [
         Client(tier, questions.from_client(f"10.0.{number // 256}.{number % 256}/32", api_key=key))
         for number, (tier, key) in enumerate(zip(tiers, keys, strict=True))
     ]
-    async with home.limiters(LIMITERS, settings=_SETTINGS) as limiters:
-        yield limiters, Overload(clients, [limiter.envoy_address for limiter in limiters])
+    async with running_limiters(home, redis_url, LIMITERS, settings=_SETTINGS) as fleet:
+        yield fleet, Overload(clients, [limiter.envoy_address for limiter in fleet])
 
 
 async def _decides_with_redis(limiter: Limiter) -> float:
     """When the limiter said so. Raises TimeoutError if it does not."""
 
     async def is_shared() -> bool:
-        return not (await metrics.read(limiter.metrics_port))[metrics.DEGRADED]
+        return not (await metrics.read(limiter.metrics_port))[decisions.DEGRADED]
 
     await until("a limiter that decides with Redis again", is_shared, seconds=_RECOVERY_SECONDS)
     return time.perf_counter()

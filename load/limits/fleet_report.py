@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from load.limits.admitted import Tier, is_exact
 from load.limits.fleet import TIERS, Outage
 from load.limits.overload import Call, Client, Overload
-from load.limits.report import Cell, Table, percentile, spread
+from load.measuring.report import Cell, Table, percentile, spread
 
 LATE_SECONDS = 0.05
 """A decision that takes longer is late."""

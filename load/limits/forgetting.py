@@ -1,14 +1,17 @@
 """What a million buckets leave in Redis when they are full again."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from load.limits.programs import Home
-from load.limits.progress import say
-from load.limits.report import Table
-from load.limits.waiting import until
+from load.measuring.home import Home
+from load.measuring.progress import say
+from load.measuring.report import Table
+from load.measuring.servers import Valkey
+from load.measuring.waiting import until
 from meshkit.redis import open_redis
 from services.ratelimit.buckets.bucket import Limit, Spend
 from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
@@ -34,7 +37,7 @@ async def of_keys(count: int) -> Table:
     A limiter would spend most of the time on gRPC, so its store is used without one. Raises TimeoutError if Redis does
     not forget them.
     """
-    async with Home.made() as home, home.valkey(), open_redis(home.redis_url, timeout_seconds=_ANSWER_SECONDS) as redis:
+    async with _empty_redis() as redis:
         store = RedisBucketStore(redis)
         await store.take([Spend("bucket:first", Limit(1, 1), 1)])
         await _until_forgotten(redis)
@@ -56,6 +59,16 @@ async def of_keys(count: int) -> Table:
     )
     table.rows += [(name, size.keys, size.megabytes) for name, size in sizes.items()]
     return table
+
+
+@asynccontextmanager
+async def _empty_redis() -> AsyncIterator[Redis]:
+    async with (
+        Home.made() as home,
+        Valkey(home).running() as url,
+        open_redis(url, timeout_seconds=_ANSWER_SECONDS) as redis,
+    ):
+        yield redis
 
 
 async def _empty(store: RedisBucketStore, count: int) -> None:

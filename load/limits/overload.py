@@ -57,7 +57,7 @@ class Overload:
         channels = [open_channel(address) for address in self.addresses]
         try:
             await asyncio.gather(*(channel.channel_ready() for channel in channels))
-            await self._ask_all([channel.unary_unary(questions.METHOD) for channel in channels], seconds)
+            await self._ask_all([channel.unary_unary(questions.RPC.path) for channel in channels], seconds)
         finally:
             await asyncio.gather(*(channel.close() for channel in channels))
 

@@ -5,10 +5,11 @@ from typing import TypeAlias
 
 import grpc
 
+from load.measuring.rpc import Rpc
 from meshkit.channel import open_channel
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
 
-METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+RPC = Rpc("shoal.external.rls_pb2", "RateLimitService", "ShouldRateLimit")
 _TIMEOUT_SECONDS = 10.0
 
 Ask: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
@@ -36,7 +37,7 @@ def asked(domain: str, entries: Mapping[str, str]) -> bytes:
 async def admits(address: str, question: bytes) -> bool:
     """Whether the limiter at that address, asked once, lets the request go on."""
     async with open_channel(address) as channel:
-        ask: Ask = channel.unary_unary(METHOD)
+        ask: Ask = channel.unary_unary(RPC.path)
         return is_admitted(await ask(question, wait_for_ready=True, timeout=_TIMEOUT_SECONDS))
 
 

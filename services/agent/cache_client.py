@@ -8,23 +8,32 @@ import structlog
 
 from meshkit import call
 from meshkit.errors import ShoalError
-from services.agent.conversation import AnswerEvent, Completed
-from services.agent.ports import CachedAnswer
-from shoal.cache.v1 import cache_pb2
+from services.agent.conversation import AnswerEvent, Completed, Usage
+from services.agent.metering import MOST_TOKENS
+from services.agent.ports import CachedAnswer, CachedKind, Lead, Lifetime
+from shoal.cache.v1 import cache_pb2 as pb
 from shoal.cache.v1.cache_pb2_grpc import CacheServiceStub
 
-OPEN_SECONDS = 0.5
-STORE_SECONDS = 2.0
-EVENTS_PER_MESSAGE = 1000
-"""A long answer is larger than the 4 MiB that one message may have."""
+OPEN_SECONDS = 1.0
+"""Longer than the cache waits for all of its levels."""
+KEEP_SECONDS = 2.0
+MESSAGE_BYTES = 1024 * 1024
+"""Events are sent in messages of about this size: one may have 4 MiB, and an answer more."""
+
+_POLICIES = {
+    CachedKind.RESPONSE: pb.POLICY_RESPONSE,
+    CachedKind.MODEL_OUTPUT: pb.POLICY_MODEL_OUTPUT,
+}
 
 log = structlog.get_logger()
 
 
 class _Origin(msgspec.Struct, frozen=True, tag="origin"):
-    """Who gave the answer: the default model may be another one when the answer is found."""
+    """Who gave the answer, since the default model may be another one when it is found, and as what it was kept."""
 
     model: str
+    tags: tuple[str, ...] = ()
+    ttl_seconds: int | None = None
 
 
 class CacheClient:
@@ -38,42 +47,101 @@ class CacheClient:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(_Origin | AnswerEvent)
 
-    async def open(self, key: str) -> CachedAnswer | None:
-        request = cache_pb2.OpenRequest(key=key, policy=cache_pb2.POLICY_RESPONSE)
+    async def open(
+        self, key: str, kind: CachedKind, *, part_of: str = "", refresh: bool = False
+    ) -> CachedAnswer | Lead | None:
+        request = pb.OpenRequest(key=key, policy=_POLICIES[kind], part_of=part_of, refresh=refresh)
         try:
             response = await self._stub.Open(
-                request, timeout=call.onward_timeout(longest_seconds=OPEN_SECONDS), metadata=call.onward_metadata()
+                request, timeout=call.onward_timeout(longest_seconds=OPEN_SECONDS), metadata=_metadata(key)
             )
-            return self._read(response.hit) if response.HasField("hit") else None
-        except (grpc.aio.AioRpcError, ShoalError, msgspec.MsgspecError) as error:
+            if response.HasField("lead"):
+                return Lead(key, kind, response.lead.generation)
+            return self._read(key, kind, response.hit)
+        except (grpc.aio.AioRpcError, ShoalError) as error:
             log.warning("cache not used", step="open", error=_short(error))
             return None
+        except (msgspec.MsgspecError, ValueError) as error:
+            log.warning("cached answer not readable", kind=kind, error=type(error).__name__)
+        # Another version of Shoal wrote it, or it is damaged: it is replaced.
+        return None if refresh else await self.open(key, kind, part_of=part_of, refresh=True)
 
-    def _read(self, hit: cache_pb2.Hit) -> CachedAnswer | None:
-        """None for what is no whole answer. Raises MsgspecError for what this version cannot read."""
-        match [self._decoder.decode(event) for event in hit.events]:
-            case [_Origin(model=model), *events] if events and isinstance(events[-1], Completed):
-                return CachedAnswer(model, tuple(events), hit.level, hit.age_seconds)
-        return None
+    def _read(self, key: str, kind: CachedKind, hit: pb.Hit) -> CachedAnswer:
+        """Raises MsgspecError or ValueError for what this version cannot read."""
+        origin, *events = (self._decoder.decode(event) for event in hit.events)
+        if not isinstance(origin, _Origin) or not isinstance(events[-1] if events else None, Completed):
+            raise ValueError("not a whole answer")
+        return CachedAnswer(
+            model=origin.model,
+            events=tuple(events),
+            level=hit.level,
+            age_seconds=hit.age_seconds,
+            lifetime=Lifetime(ttl_seconds=hit.ttl_seconds, stale_seconds=hit.stale_seconds),
+            tags=origin.tags,
+            asked_ttl_seconds=origin.ttl_seconds,
+            renewal=Lead(key, kind, hit.renewal.generation) if hit.HasField("renewal") else None,
+        )
 
-    async def store(self, key: str, *, model: str, events: Sequence[AnswerEvent]) -> None:
+    async def keep(
+        self,
+        lead: Lead,
+        *,
+        model: str,
+        events: Sequence[AnswerEvent],
+        tags: Sequence[str] = (),
+        ttl_seconds: int | None = None,
+    ) -> Lifetime | None:
+        begin = pb.PublishBegin(
+            key=lead.key,
+            policy=_POLICIES[lead.kind],
+            generation=lead.generation,
+            tags=tags,
+            ttl_seconds=ttl_seconds,
+        )
+        kept = [_Origin(model, tuple(tags), ttl_seconds), *events]
         try:
-            await self._stub.Publish(
-                self._steps(key, [_Origin(model), *events]),
-                timeout=call.onward_timeout(longest_seconds=STORE_SECONDS),
-                metadata=call.onward_metadata(),
+            response = await self._stub.Publish(
+                self._steps(begin, kept),
+                timeout=call.onward_timeout(longest_seconds=KEEP_SECONDS),
+                metadata=_metadata(lead.key),
             )
         except (grpc.aio.AioRpcError, ShoalError) as error:
-            log.warning("cache not used", step="store", error=_short(error))
+            log.warning("cache not used", step="keep", error=_short(error))
+            return None
+        if not response.stored:
+            return None
+        return Lifetime(ttl_seconds=response.ttl_seconds, stale_seconds=response.stale_seconds)
 
     async def _steps(
-        self, key: str, events: Sequence[_Origin | AnswerEvent]
-    ) -> AsyncIterator[cache_pb2.PublishRequest]:
-        yield cache_pb2.PublishRequest(begin=cache_pb2.PublishBegin(key=key, policy=cache_pb2.POLICY_RESPONSE))
-        for start in range(0, len(events), EVENTS_PER_MESSAGE):
-            encoded = [self._encoder.encode(event) for event in events[start : start + EVENTS_PER_MESSAGE]]
-            yield cache_pb2.PublishRequest(append=cache_pb2.PublishAppend(events=encoded))
-        yield cache_pb2.PublishRequest(end=cache_pb2.PublishEnd())
+        self, begin: pb.PublishBegin, events: Sequence[_Origin | AnswerEvent]
+    ) -> AsyncIterator[pb.PublishRequest]:
+        yield pb.PublishRequest(begin=begin)
+        batch: list[bytes] = []
+        size = 0
+        for event in events:
+            encoded = self._encoder.encode(event)
+            if batch and size + len(encoded) > MESSAGE_BYTES:
+                yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
+                batch, size = [], 0
+            batch.append(encoded)
+            size += len(encoded)
+        yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
+        yield pb.PublishRequest(end=pb.PublishEnd(worth=_worth(events)))
+
+
+def _metadata(key: str) -> tuple[tuple[str, str], ...]:
+    """With the key, so that all calls about an answer come to the process that has it in memory."""
+    return (*call.onward_metadata(), (call.CACHE_KEY_HEADER, key))
+
+
+def _worth(events: Sequence[_Origin | AnswerEvent]) -> pb.Worth:
+    """What the answer took to compute."""
+    usages = [event for event in events if isinstance(event, Usage)]
+    return pb.Worth(
+        input_tokens=min(sum(usage.input_tokens for usage in usages), MOST_TOKENS),
+        output_tokens=min(sum(usage.output_tokens for usage in usages), MOST_TOKENS),
+        cost_usd=sum(usage.cost_usd for usage in usages),
+    )
 
 
 def _short(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -12,15 +13,19 @@ from meshkit.channel import open_channel
 from meshkit.database import database_url, open_engine
 from meshkit.redis import open_redis
 from services.agent.cache_client import CacheClient
+from services.agent.cached_model import CachedModel
+from services.agent.memory import Memory
 from services.agent.model_catalog import ModelCatalog
 from services.agent.openai_model import OpenAIModel
 from services.agent.pricing import PriceList
 from services.agent.quota_client import QuotaClient
 from services.agent.redis_session_store import RedisSessionStore
+from services.agent.renewals import Renewals
 from services.agent.reservations import Reserver
 from services.agent.servicer import AgentServicer
 from services.agent.settings import AgentSettings, agent_factory
 from services.agent.sql_preference_store import SqlPreferenceStore
+from services.agent.time_words import TimeWords
 from services.agent.turn import TurnRunner
 from shoal.agent.v1 import agent_pb2, agent_pb2_grpc
 
@@ -28,6 +33,9 @@ SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 STATE_TIMEOUT_SECONDS = 1.0
 MODEL_KEEPALIVE_SECONDS = 4.0
 """Model servers hang up on idle connections, many after 5 s; a call that meets this would fail."""
+RENEWALS = 16
+"""Stale answers that are computed anew at the same time."""
+RENEWAL_SECONDS = 120.0
 
 
 async def run(settings: AgentSettings) -> None:
@@ -41,35 +49,30 @@ async def run(settings: AgentSettings) -> None:
         engine = await stack.enter_async_context(
             open_engine(database_url(settings.database_url, home=settings.home, owner="agent"))
         )
-        model = OpenAIModel(
-            await stack.enter_async_context(
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(
-                        limit=settings.model_connections, keepalive_timeout=MODEL_KEEPALIVE_SECONDS
-                    )
-                )
-            ),
-            base_url=settings.model_base_url,
-            api_key=_secret(settings.model_api_key_file),
-            silence_seconds=settings.model_timeout_seconds,
-        )
+        model = await stack.enter_async_context(_open_model(settings))
         names = [name.strip() for name in settings.model_names.split(",") if name.strip()]
         catalog = ModelCatalog(provider=model, names=names, clock=time.monotonic)
         sessions = RedisSessionStore(redis)
         preferences = SqlPreferenceStore(engine, timeout_seconds=STATE_TIMEOUT_SECONDS)
+        prices = PriceList.parse(settings.model_prices)
+        cache = CacheClient(channel)
+        renewals = Renewals(most=RENEWALS, seconds=RENEWAL_SECONDS)
+        stack.push_async_callback(renewals.close)
+        asked = CachedModel(model, cache=cache, prices=prices) if settings.cache_model_output else model
         turns = TurnRunner(
-            agent=agent_factory(settings.agent)(model),
+            agent=agent_factory(settings.agent)(asked),
             catalog=catalog,
-            prices=PriceList.parse(settings.model_prices),
-            sessions=sessions,
-            preferences=preferences,
-            cache=CacheClient(channel),
+            prices=prices,
+            memory=Memory(sessions=sessions, preferences=preferences),
+            cache=cache,
+            time_words=TimeWords.parse(settings.time_words),
             reserver=Reserver(
                 QuotaClient(channel),
                 answer_tokens=settings.reserve_output_tokens,
                 ttl_seconds=settings.reservation_ttl_seconds,
                 mint_id=_mint_id,
             ),
+            renewals=renewals,
             system_prompt=settings.system_prompt,
             mint_id=_mint_id,
             clock=time.time,
@@ -87,6 +90,18 @@ async def run(settings: AgentSettings) -> None:
         server = this.new_server()
         agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
         await this.serve(server, [SERVICE])
+
+
+@asynccontextmanager
+async def _open_model(settings: AgentSettings) -> AsyncIterator[OpenAIModel]:
+    connector = aiohttp.TCPConnector(limit=settings.model_connections, keepalive_timeout=MODEL_KEEPALIVE_SECONDS)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield OpenAIModel(
+            session,
+            base_url=settings.model_base_url,
+            api_key=_secret(settings.model_api_key_file),
+            silence_seconds=settings.model_timeout_seconds,
+        )
 
 
 def _mint_id(prefix: str) -> str:

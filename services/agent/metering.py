@@ -44,6 +44,8 @@ class Meter:
         """Bytes of the answer."""
         self._told = 0
         """Tokens, by the model's own account."""
+        self._was_not_asked = False
+        """Whether the answer came from the cache instead of the model."""
 
     def begin(self) -> None:
         """The prompt goes to the model."""
@@ -55,6 +57,8 @@ class Meter:
                 self._written += _size(text)
             case ToolCall():
                 self._written += _call_size(event)
+            case Usage(from_cache=True):
+                self._was_not_asked = True
             case Usage(input_tokens, output_tokens):
                 self._told += input_tokens + output_tokens
 
@@ -64,7 +68,12 @@ class Meter:
             self._read = 0
 
     def used(self) -> int:
-        """Tokens so far: what the model told; else the estimated prompt and what has come of the answer."""
+        """Tokens so far: what the model told; else the estimated prompt and what has come of the answer.
+
+        What came from the cache costs nothing.
+        """
+        if self._was_not_asked:
+            return self._told
         return min(self._told or self._read + _estimate(self._written), MOST_TOKENS)
 
 

@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import msgspec
 
-from services.agent.conversation import AnswerEvent, Completed, Delta, FinishReason, Message, Sampling, ToolCall, Usage
+from services.agent.conversation import (
+    AnswerEvent,
+    Completed,
+    Delta,
+    FinishReason,
+    Message,
+    Sampling,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from services.agent.metering import MOST_TOKENS
 from services.agent.ports import ChatRequest
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -65,7 +76,7 @@ def chat_body(request: ChatRequest) -> bytes:
         **_sampling(request.sampling),
     }
     if request.tools:
-        body["tools"] = [{"type": "function", "function": msgspec.structs.asdict(tool)} for tool in request.tools]
+        body["tools"] = [_tool(tool) for tool in request.tools]
         body["tool_choice"] = _tool_choice(request.tool_choice)
     return msgspec.json.encode(body)
 
@@ -93,7 +104,8 @@ class StreamReader:
         if chunk.error:
             raise ValueError("the stream carried an error")
         if chunk.usage is not None:
-            self._usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+            usage = chunk.usage
+            self._usage = Usage(min(usage.prompt_tokens, MOST_TOKENS), min(usage.completion_tokens, MOST_TOKENS))
         deltas: list[AnswerEvent] = []
         for choice in chunk.choices[:1]:
             self._finish = choice.finish_reason or self._finish
@@ -136,6 +148,12 @@ def _message(message: Message) -> dict[str, Any]:
     if message.tool_call_id:
         wire["tool_call_id"] = message.tool_call_id
     return wire
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    """Whether it has side effects is no business of the model's."""
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:

@@ -168,6 +168,9 @@ class CachedAnswer:
     level: str
     age_seconds: float
     lifetime: Lifetime
+    tags: tuple[str, ...] = ()
+    asked_ttl_seconds: int | None = None
+    """The tags and the time to live that were asked for when it was stored; None left it to the policy."""
     renewal: Lead | None = None
     """Set if the answer is stale, and it falls to this caller to compute it anew beside using it."""
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from services.agent.conversation import Usage
 
 _MILLION = 1_000_000
@@ -37,7 +39,7 @@ class PriceList:
         if price is None:
             return usage
         cost = (usage.input_tokens * price.input + usage.output_tokens * price.output) / _MILLION
-        return Usage(usage.input_tokens, usage.output_tokens, cost)
+        return msgspec.structs.replace(usage, cost_usd=cost)
 
 
 def _parsed(item: str) -> tuple[str, Price]:

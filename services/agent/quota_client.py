@@ -9,8 +9,8 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from meshkit import call, status
+from meshkit.call_guard import CLEAN_UP_SECONDS
 from meshkit.errors import Code, Reason, ShoalError
-from meshkit.interceptor import CLEAN_UP_SECONDS
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from shoal.ratelimit.v1.ratelimit_pb2_grpc import RateLimitServiceStub
 

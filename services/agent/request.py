@@ -13,11 +13,14 @@ NEW_SESSION = "new"
 """As a session id: let the server mint one."""
 MAX_STOPS = 4
 MAX_TOOLS = 128
+MAX_TAGS = 16
+MAX_TTL_SECONDS = 7 * 24 * 3600
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL, and surrogates: halves of characters, which have no UTF-8."""
 _TEXT_RULE = "be text without NUL characters and unpaired surrogates"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -64,6 +67,7 @@ def check(request: TurnRequest, *, task_max_bytes: int) -> None:
         raise field_invalid("history", "be empty when session_id is given: the session is the history")
     _check_sampling(request.sampling)
     _check_tools(request)
+    _check_cache(request.cache)
     _check_history(request.history)
 
 
@@ -117,6 +121,13 @@ def _check_tools(request: TurnRequest) -> None:
         raise field_invalid("tool_choice", "be required only where there are tools")
     if request.tool_choice and request.tool_choice not in {"auto", "none", "required", *names}:
         raise field_invalid("tool_choice", "be auto, none, required or the name of one of the tools")
+
+
+def _check_cache(cache: CacheControl) -> None:
+    if cache.ttl_seconds is not None and not 1 <= cache.ttl_seconds <= MAX_TTL_SECONDS:
+        raise field_invalid("cache.ttl_seconds", f"be between 1 and {MAX_TTL_SECONDS}")
+    if len(cache.tags) > MAX_TAGS or not all(_TAG.fullmatch(tag) for tag in cache.tags):
+        raise field_invalid("cache.tags", f"hold at most {MAX_TAGS} tags, each 1 to 64 of A-Z a-z 0-9 . _ : -")
 
 
 def _check_history(history: tuple[Message, ...]) -> None:

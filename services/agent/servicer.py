@@ -15,8 +15,9 @@ from services.agent import translate
 from services.agent.heartbeats import with_heartbeats
 from services.agent.model_catalog import ModelCatalog
 from services.agent.ports import PreferenceStore, SessionStore
+from services.agent.report import CacheReport, Started
 from services.agent.request import TurnRequest, check, check_id
-from services.agent.turn import Started, TurnRunner
+from services.agent.turn import TurnRunner
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1.agent_pb2_grpc import AgentServiceServicer
 
@@ -52,21 +53,22 @@ class AgentServicer(AgentServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
         turn = self._checked(request)
-        async with self._turns.run(turn, call.current().identity) as (started, answer):
-            await context.send_initial_metadata(self._headers(started))
-            async with aclosing(answer):
+        async with self._turns.run(turn, call.current().identity) as running:
+            await context.send_initial_metadata(self._headers(running.started))
+            async with aclosing(running.events()) as answer:
                 events = [event async for event in answer]
-        return translate.execute_response(started, events, replica=self._replica)
+        return translate.execute_response(running.started, events, cache=running.cache, replica=self._replica)
 
     async def ExecuteStream(
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         turn = self._checked(request.turn)
-        async with self._turns.run(turn, call.current().identity) as (started, answer):
-            await context.send_initial_metadata(self._headers(started))
+        async with self._turns.run(turn, call.current().identity) as running:
+            await context.send_initial_metadata(self._headers(running.started))
             sequence = 1
-            yield translate.stream_response(started, sequence=sequence, replica=self._replica)
-            async with aclosing(with_heartbeats(answer, interval_seconds=self._heartbeat_seconds)) as events:
+            yield translate.stream_response(running.started, sequence=sequence, replica=self._replica)
+            answer = with_heartbeats(running.events(), interval_seconds=self._heartbeat_seconds)
+            async with aclosing(answer) as events:
                 async for event in events:
                     if event is None:
                         yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
@@ -129,8 +131,13 @@ class AgentServicer(AgentServiceServicer):
         return turn
 
     def _headers(self, started: Started) -> tuple[tuple[str, str], ...]:
-        level = f"; level={started.cache_level}" if started.cache_level else ""
-        return ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, f"{started.cache_status}{level}"))
+        return ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, _cache_header(started.cache)))
+
+
+def _cache_header(report: CacheReport) -> str:
+    """Such as "miss", "hit; level=l1" and "hit; level=l2; stale"."""
+    level = [f"level={report.level}"] if report.level else []
+    return "; ".join([str(report.status), *level, *(["stale"] if report.is_stale else [])])
 
 
 def _require_id(field: str, value: str) -> None:

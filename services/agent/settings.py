@@ -11,6 +11,7 @@ from meshkit.redis import check_url
 from meshkit.settings import ServiceSettings, failed_checks, file_fault, variable_of
 from services.agent.ports import Agent, ChatModel
 from services.agent.pricing import PriceList
+from services.agent.time_words import TimeWords
 
 Meta = msgspec.Meta
 
@@ -69,6 +70,17 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[
         float, Meta(gt=0, le=60, description="A stream in which nothing happens gets a heartbeat this often.")
     ] = 15.0
+    cache_model_output: Annotated[
+        bool, Meta(description="Whether what a model said is kept and given again to whoever asks it the same.")
+    ] = True
+    time_words: Annotated[
+        str,
+        Meta(
+            description="Comma-separated words and phrases in a task whose answer is not cached, since they ask about "
+            "now. With + before the first: added to Shoal's own list, which is of 16 languages. Empty: that list. "
+            "A single -: none."
+        ),
+    ] = ""
     agent: Annotated[
         str, Meta(description="The agent's factory as package.module:name; it is given the model's client.")
     ] = "services.agent.chat_agent:ChatAgent"
@@ -79,6 +91,7 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
                 "state_redis_url": lambda: check_url(self.state_redis_url),
                 "database_url": lambda: database_url(self.database_url, home=self.home, owner="agent"),
                 "model_prices": lambda: PriceList.parse(self.model_prices),
+                "time_words": lambda: TimeWords.parse(self.time_words),
                 "agent": lambda: agent_factory(self.agent),
             }
         )

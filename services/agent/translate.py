@@ -16,10 +16,11 @@ from services.agent.conversation import (
     Sampling,
     Tool,
     ToolCall,
+    ToolResult,
     Usage,
 )
-from services.agent.request import CacheMode, TurnRequest
-from services.agent.turn import CacheStatus, Started
+from services.agent.report import CacheReport, CacheStatus, Started
+from services.agent.request import CacheControl, CacheMode, TurnRequest
 from shoal.agent.v1 import agent_pb2 as pb
 
 _ROLES = {
@@ -33,6 +34,8 @@ _CACHE_MODES = {
     pb.CACHE_MODE_UNSPECIFIED: CacheMode.DEFAULT,
     pb.CACHE_MODE_DEFAULT: CacheMode.DEFAULT,
     pb.CACHE_MODE_BYPASS: CacheMode.BYPASS,
+    pb.CACHE_MODE_REFRESH: CacheMode.REFRESH,
+    pb.CACHE_MODE_ONLY: CacheMode.ONLY,
 }
 _CACHE_STATUSES = {
     CacheStatus.HIT: pb.CACHE_STATUS_HIT,
@@ -49,8 +52,6 @@ _FINISH_REASONS = {
 
 def turn_request(request: pb.ExecuteRequest) -> TurnRequest:
     """Raises ShoalError for enum values that this version does not know, and numbers that JSON does not know."""
-    if request.cache.mode not in _CACHE_MODES:
-        raise field_invalid("cache.mode", "be default or bypass")
     return TurnRequest(
         task=request.task,
         context=from_struct(request.context, field="context"),
@@ -60,7 +61,7 @@ def turn_request(request: pb.ExecuteRequest) -> TurnRequest:
         sampling=_sampling(request.sampling),
         tools=tuple(_tool(tool) for tool in request.tools),
         tool_choice=request.tool_choice,
-        cache_mode=_CACHE_MODES[request.cache.mode],
+        cache=_cache_control(request.cache),
         history=tuple(_message(message) for message in request.history),
     )
 
@@ -80,21 +81,36 @@ def started_out(event: Started, *, replica: str) -> pb.Started:
         stream_id=event.stream_id,
         model=event.model,
         why=event.why,
-        cache=cache_report(event),
+        cache=cache_report(event.cache),
         session_id=event.session_id,
         replica=replica,
         created=timestamp(event.created),
     )
 
 
-def cache_report(event: Started) -> pb.CacheReport:
-    return pb.CacheReport(
-        status=_CACHE_STATUSES[event.cache_status], level=event.cache_level, age_seconds=event.cache_age_seconds
+def cache_report(report: CacheReport) -> pb.CacheReport:
+    sent = pb.CacheReport(
+        status=_CACHE_STATUSES[report.status],
+        level=report.level,
+        age_seconds=report.age_seconds,
+        key=report.key,
+        stale=report.is_stale,
+        public=report.public,
     )
+    if report.lifetime is not None:
+        sent.ttl_seconds = report.lifetime.ttl_seconds
+        sent.stale_seconds = report.lifetime.stale_seconds
+    return sent
 
 
 def tool_call_out(call: ToolCall) -> pb.ToolCall:
     return pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+
+
+def tool_result_out(result: ToolResult) -> pb.ToolResult:
+    return pb.ToolResult(
+        id=result.id, name=result.name, content=result.content, has_side_effects=result.has_side_effects
+    )
 
 
 def usage_out(usage: Usage) -> pb.Usage:
@@ -110,6 +126,8 @@ def stream_response(event: Started | AnswerEvent, *, sequence: int, replica: str
             response.delta.text = event.text
         case ToolCall():
             response.tool_call.CopyFrom(tool_call_out(event))
+        case ToolResult():
+            response.tool_result.CopyFrom(tool_result_out(event))
         case Usage():
             response.usage.CopyFrom(usage_out(event))
         case Completed():
@@ -117,15 +135,17 @@ def stream_response(event: Started | AnswerEvent, *, sequence: int, replica: str
     return response
 
 
-def execute_response(started: Started, events: Sequence[AnswerEvent], *, replica: str) -> pb.ExecuteResponse:
-    """A whole turn in one message."""
+def execute_response(
+    started: Started, events: Sequence[AnswerEvent], *, cache: CacheReport, replica: str
+) -> pb.ExecuteResponse:
+    """A whole turn in one message. `cache` is how the cache was used, as it is known at the end."""
     response = pb.ExecuteResponse(
         id=started.id,
         output="".join(event.text for event in events if isinstance(event, Delta)),
         model=started.model,
         why=started.why,
         tool_calls=[tool_call_out(event) for event in events if isinstance(event, ToolCall)],
-        cache=cache_report(started),
+        cache=cache_report(cache),
         session_id=started.session_id,
         replica=replica,
         created=timestamp(started.created),
@@ -145,7 +165,19 @@ def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
 
 
 def _tool(tool: pb.Tool) -> Tool:
-    return Tool(tool.name, tool.description, from_struct(tool.parameters, field="tools"))
+    parameters = from_struct(tool.parameters, field="tools")
+    return Tool(tool.name, tool.description, parameters, has_side_effects=tool.has_side_effects)
+
+
+def _cache_control(cache: pb.CacheControl) -> CacheControl:
+    if cache.mode not in _CACHE_MODES:
+        raise field_invalid("cache.mode", "be default, bypass, refresh or only")
+    return CacheControl(
+        mode=_CACHE_MODES[cache.mode],
+        ttl_seconds=cache.ttl_seconds if cache.HasField("ttl_seconds") else None,
+        tags=tuple(dict.fromkeys(cache.tags)),
+        public=cache.public,
+    )
 
 
 def _message(message: pb.Message) -> Message:

@@ -1,51 +1,38 @@
 """One turn of an agent, told top to bottom."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from meshkit.answer_key import AnswerIdentity, answer_key
 from meshkit.errors import Reason, ShoalError
-from meshkit.identity import Identity, require_api_key, require_checked
+from meshkit.identity import Identity, require_checked
 from services.agent import cacheability, prompt
-from services.agent.conversation import AnswerEvent, Completed, Delta, Message, Role, ToolCall, Usage
-from services.agent.metering import Meter
+from services.agent.agent_run import AgentRun, AgentRunner, Assignment
+from services.agent.answer_keys import response_key
+from services.agent.conversation import AnswerEvent, Completed, Message
+from services.agent.memory import Memory
 from services.agent.model_catalog import Choice, ModelCatalog
-from services.agent.ports import Agent, AgentTurn, AnswerCache, CachedAnswer, PreferenceStore, Session, SessionStore
+from services.agent.ports import (
+    Agent,
+    AgentTurn,
+    AnswerCache,
+    CachedAnswer,
+    CachedKind,
+    KeptOutput,
+    Lead,
+    Lifetime,
+    Session,
+)
 from services.agent.pricing import PriceList
-from services.agent.request import NEW_SESSION, TurnRequest
-from services.agent.reservations import NoReservation, Reservation, Reserver
-
-RESPONSE_POLICY = "response"
-
-
-class CacheStatus(StrEnum):
-    HIT = "hit"
-    MISS = "miss"
-    BYPASS = "bypass"
-
-
-class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a turn when it begins."""
-
-    id: str
-    stream_id: str
-    model: str
-    why: str
-    cache_status: CacheStatus
-    cache_level: str = ""
-    cache_age_seconds: float = 0.0
-    session_id: str
-    created: float
-    """Unix time in seconds."""
-
-
-NO_SESSION = Session(epoch=0, messages=(), expires_in_seconds=0)
+from services.agent.renewals import Renewals
+from services.agent.report import CacheReport, CacheStatus, Started
+from services.agent.request import NEW_SESSION, CacheControl, CacheMode, TurnRequest
+from services.agent.reservations import Reserver
+from services.agent.time_words import TimeWords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +42,60 @@ class _Turn:
     caller: Identity
     choice: Choice
     work: AgentTurn
+    cache: CacheControl
     task: Message | None
     session: Session
     session_id: str
     key: str
-    use_cache: bool
-    cached: CachedAnswer | None
+    """Empty if the cache is not to be used."""
+    found: CachedAnswer | Lead | None
+
+
+class Replay:
+    """An answer from the cache, in place of the agent's run."""
+
+    def __init__(self, answer: CachedAnswer) -> None:
+        self._answer = answer
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        for event in self._answer.events:
+            yield event
+
+    async def finish(self, events: Sequence[AnswerEvent]) -> Lifetime:
+        """The lifetime of the whole answer, of which these are the events."""
+        return self._answer.lifetime
+
+
+class RunningTurn:
+    """A turn that has begun."""
+
+    def __init__(
+        self,
+        started: Started,
+        answer: Replay | AgentRun,
+        *,
+        remember: Callable[[Sequence[AnswerEvent]], Awaitable[None]],
+    ) -> None:
+        """`remember` is told the whole answer."""
+        self.started = started
+        self.cache = started.cache
+        """How the cache was used. Whether a new answer is kept is told in it once the end was seen."""
+        self._answer = answer
+        self._remember = remember
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        """The answer, which is computed while it is read; to be read once. Closing it stops the agent."""
+        events: list[AnswerEvent] = []
+        async with aclosing(self._answer.events()) as answering:
+            async for event in answering:
+                events.append(event)
+                if not isinstance(event, Completed):
+                    yield event
+        lifetime = await self._answer.finish(events)
+        self.cache = msgspec.structs.replace(self.cache, lifetime=lifetime)
+        await self._remember(events)
+        # Only now, so that whoever has seen the end finds the answer kept, the session grown and the place free.
+        yield events[-1]
 
 
 class TurnRunner:
@@ -72,48 +107,54 @@ class TurnRunner:
         agent: Agent,
         catalog: ModelCatalog,
         prices: PriceList,
-        sessions: SessionStore,
-        preferences: PreferenceStore,
+        memory: Memory,
         cache: AnswerCache,
+        time_words: TimeWords,
         reserver: Reserver,
+        renewals: Renewals,
         system_prompt: str,
         mint_id: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
-        """`mint_id` makes an unguessable id with the given prefix; `clock` is Unix time in seconds."""
+        """`renewals` are closed by whoever made them. `mint_id` makes an unguessable id with the given prefix. `clock`
+        is Unix time in seconds."""
         self._agent = agent
         self._catalog = catalog
         self._prices = prices
-        self._sessions = sessions
-        self._preferences = preferences
+        self._memory = memory
         self._cache = cache
-        self._reserver = reserver
+        self._time_words = time_words
+        self._runner = AgentRunner(agent=agent, prices=prices, cache=cache, reserver=reserver)
+        self._renewals = renewals
         self._system_prompt = system_prompt
         self._mint_id = mint_id
         self._clock = clock
 
     @asynccontextmanager
-    async def run(
-        self, request: TurnRequest, caller: Identity
-    ) -> AsyncIterator[tuple[Started, AsyncGenerator[AnswerEvent, None]]]:
-        """Begins a turn: what is known of it, and the events of its answer, which is computed while they are read.
+    async def run(self, request: TurnRequest, caller: Identity) -> AsyncIterator[RunningTurn]:
+        """Begins a turn.
 
         The request must have been checked. Whoever reads events closes them, which stops the model. A turn that does
         not reach its end is neither cached nor remembered; what it used of the model is settled all the same.
         """
         turn = await self._prepare(request, caller)
-        async with self._reserved(turn) as reservation:
-            yield self._started(turn), self._answer(turn, reservation)
+        if isinstance(turn.found, CachedAnswer):
+            if turn.found.renewal and turn.cache.mode is not CacheMode.ONLY:
+                renewal = _renewal(turn, turn.found, turn.found.renewal)
+                self._renewals.begin(partial(self._runner.complete, renewal))
+            yield self._running(turn, Replay(turn.found))
+        else:
+            async with self._runner.begun(_assignment(turn, turn.found)) as run:
+                yield self._running(turn, run)
 
     async def _prepare(self, request: TurnRequest, caller: Identity) -> _Turn:
         choice = await self._catalog.choose(request.model)
         if self._prices.is_paid(choice.model):
             require_checked(caller, "for models that cost money", field="model")
-        session, preferences = await self._load(request, caller)
+        session, preferences = await self._memory.load(request, caller)
         task = prompt.user_message(request.task, request.context) if request.task else None
         history = session.messages or request.history
         key = self._key(request, caller, history=history, preferences=preferences)
-        use_cache = cacheability.may_use_cache(request)
         return _Turn(
             caller=caller,
             choice=choice,
@@ -127,83 +168,42 @@ class TurnRunner:
                 tool_choice=request.tool_choice,
                 tenant=caller.tenant,
             ),
+            cache=request.cache,
             task=task,
             session=session,
             session_id=self._mint_id("session") if request.session_id == NEW_SESSION else request.session_id,
             key=key,
-            use_cache=use_cache,
-            cached=await self._cache.open(key) if use_cache else None,
+            found=await self._look_up(key, request.cache.mode),
         )
-
-    def _reserved(self, turn: _Turn) -> AbstractAsyncContextManager[Reservation | NoReservation]:
-        if turn.cached is None and turn.caller.metered:
-            return self._reserver.held(turn.work)
-        return nullcontext(NoReservation(Meter(turn.work)))
-
-    async def _answer(self, turn: _Turn, reservation: Reservation | NoReservation) -> AsyncGenerator[AnswerEvent, None]:
-        events: list[AnswerEvent] = []
-        async with aclosing(self._cached_or_computed(turn, reservation.meter)) as answering:
-            async for event in answering:
-                events.append(event)
-                if not isinstance(event, Completed):
-                    yield event
-        await reservation.settle()  # The model has done its part.
-        completed = _completed(events)
-        if turn.use_cache and turn.cached is None and cacheability.may_be_kept(completed):
-            await self._cache.store(turn.key, model=turn.choice.model, events=events)
-        if turn.session_id:
-            await self._remember(turn, events)
-        # Only now, so that whoever has seen the end finds the answer kept, the session grown and the place free.
-        yield completed
-
-    async def _load(self, request: TurnRequest, caller: Identity) -> tuple[Session, dict[str, Any]]:
-        """Session and preferences together; when one of them fails, the other is given up."""
-        try:
-            async with asyncio.TaskGroup() as loading:
-                session = loading.create_task(self._load_session(request, caller))
-                preferences = loading.create_task(self._load_preferences(request, caller))
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return session.result(), preferences.result()
-
-    async def _load_session(self, request: TurnRequest, caller: Identity) -> Session:
-        if request.session_id:
-            require_checked(caller, "for sessions", field="session_id")
-        if request.session_id in ("", NEW_SESSION):
-            return NO_SESSION
-        session = await self._sessions.load(caller.tenant, request.session_id)
-        if caller.is_anonymous and not session.messages:
-            raise ShoalError(
-                Reason.SESSION_NOT_FOUND,
-                f"There is no session {request.session_id!r}. Without an API key, begin one with session_id 'new'.",
-                field="session_id",
-            )
-        return session
-
-    async def _load_preferences(self, request: TurnRequest, caller: Identity) -> dict[str, Any]:
-        if not request.user_id:
-            return {}
-        require_api_key(caller, "to use preferences (user_id)", field="user_id")
-        return (await self._preferences.get(caller.tenant, request.user_id)).values
 
     def _key(
         self, request: TurnRequest, caller: Identity, *, history: Sequence[Message], preferences: dict[str, Any]
     ) -> str:
-        return answer_key(
-            AnswerIdentity(
-                tenant=caller.tenant,
-                policy=RESPONSE_POLICY,
-                agent=f"{self._agent.name}/{self._agent.version}",
-                requested_model=request.model,
-                parameters=request.sampling,
-                system_prompt=self._system_prompt,
-                tools=(request.tools, request.tool_choice),
-                task=request.task,
-                context=request.context,
-                preferences=preferences,
-                history=history,
-            )
+        if not cacheability.may_use_cache(request, history=history, time_words=self._time_words):
+            return ""
+        return response_key(
+            request,
+            tenant=caller.tenant,
+            agent=f"{self._agent.name}/{self._agent.version}",
+            system_prompt=self._system_prompt,
+            history=history,
+            preferences=preferences,
         )
+
+    async def _look_up(self, key: str, mode: CacheMode) -> CachedAnswer | Lead | None:
+        found = None
+        if key:
+            found = await self._cache.open(key, CachedKind.RESPONSE, refresh=mode is CacheMode.REFRESH)
+        if mode is CacheMode.ONLY and not isinstance(found, CachedAnswer):
+            raise ShoalError(
+                Reason.NOT_CACHED,
+                "No answer to this is cached; ask with another cache.mode to have it computed.",
+                field="cache.mode",
+            )
+        return found
+
+    def _running(self, turn: _Turn, answer: Replay | AgentRun) -> RunningTurn:
+        return RunningTurn(self._started(turn), answer, remember=partial(self._remember, turn))
 
     def _started(self, turn: _Turn) -> Started:
         started = Started(
@@ -211,63 +211,62 @@ class TurnRunner:
             stream_id=self._mint_id("stream"),
             model=turn.choice.model,
             why=turn.choice.why,
-            cache_status=CacheStatus.MISS if turn.use_cache else CacheStatus.BYPASS,
+            cache=_report(turn),
             session_id=turn.session_id,
             created=self._clock(),
         )
-        if turn.cached is None:
+        if not isinstance(turn.found, CachedAnswer):
             return started
         return msgspec.structs.replace(
-            started,
-            model=turn.cached.model,
-            why=f"{turn.choice.why} when this answer was computed",
-            cache_status=CacheStatus.HIT,
-            cache_level=turn.cached.level,
-            cache_age_seconds=turn.cached.age_seconds,
+            started, model=turn.found.model, why=f"{turn.choice.why} when this answer was computed"
         )
 
-    async def _cached_or_computed(self, turn: _Turn, meter: Meter) -> AsyncGenerator[AnswerEvent, None]:
-        """The answer: replayed, or computed, counted and priced."""
-        if turn.cached is not None:
-            for event in turn.cached.events:
-                yield event
-            return
-        meter.begin()
-        try:
-            async with aclosing(self._agent.run(turn.work)) as events:
-                async for event in events:
-                    meter.count(event)
-                    yield self._prices.priced(turn.choice.model, event) if isinstance(event, Usage) else event
-        except ShoalError as error:
-            meter.fail(error)
-            raise
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) and task.cancelling():
-                raise
-            # The agent's own: let through, it would end the RPC without a word to the caller.
-            raise _broke_off() from error
-
-    async def _remember(self, turn: _Turn, events: Sequence[AnswerEvent]) -> None:
-        text = "".join(event.text for event in events if isinstance(event, Delta))
-        calls = tuple(event for event in events if isinstance(event, ToolCall))
-        answer = Message(Role.ASSISTANT, text, tool_calls=calls)
-        kept = await self._sessions.append(
-            turn.caller.tenant,
-            turn.session_id,
-            epoch=turn.session.epoch,
-            messages=[turn.task, answer] if turn.task else [answer],
-        )
-        if not kept:
-            raise ShoalError(
-                Reason.SESSION_DELETED, "The session was deleted while this turn ran; the turn was not kept in it."
+    async def _remember(self, turn: _Turn, answer: Sequence[AnswerEvent]) -> None:
+        if turn.session_id:
+            await self._memory.remember(
+                turn.caller.tenant, turn.session_id, epoch=turn.session.epoch, task=turn.task, answer=answer
             )
 
 
-def _completed(events: Sequence[AnswerEvent]) -> Completed:
-    if events and isinstance(events[-1], Completed):
-        return events[-1]
-    raise _broke_off()
+def _report(turn: _Turn) -> CacheReport:
+    """How the cache was used, as far as it is known at the beginning."""
+    report = CacheReport(
+        status=CacheStatus.MISS if turn.key else CacheStatus.BYPASS, key=turn.key, public=turn.cache.public
+    )
+    if not isinstance(turn.found, CachedAnswer):
+        return report
+    return msgspec.structs.replace(
+        report,
+        status=CacheStatus.HIT,
+        level=turn.found.level,
+        age_seconds=turn.found.age_seconds,
+        is_stale=turn.found.is_stale,
+        lifetime=turn.found.lifetime,
+    )
 
 
-def _broke_off() -> ShoalError:
-    return ShoalError(Reason.MODEL_UNAVAILABLE, "The agent broke off before its answer was complete.")
+def _assignment(turn: _Turn, lead: Lead | None) -> Assignment:
+    """What the agent computes for this turn."""
+    is_refresh = turn.cache.mode is CacheMode.REFRESH
+    return _kept_as(turn, lead, tags=turn.cache.tags, ttl_seconds=turn.cache.ttl_seconds, anew=is_refresh)
+
+
+def _renewal(turn: _Turn, stale: CachedAnswer, lead: Lead) -> Assignment:
+    """What the agent computes in place of a stale answer, to be kept as that was."""
+    return _kept_as(turn, lead, tags=stale.tags, ttl_seconds=stale.asked_ttl_seconds, anew=True)
+
+
+def _kept_as(
+    turn: _Turn, lead: Lead | None, *, tags: tuple[str, ...], ttl_seconds: int | None, anew: bool
+) -> Assignment:
+    """With `anew`, no model's output is taken from the cache. Without a lead nothing is kept there either."""
+    leave = lead and KeptOutput(
+        tenant=turn.caller.tenant, answer_key=turn.key, refresh=anew, ttl_seconds=ttl_seconds, tags=tags
+    )
+    return Assignment(
+        work=msgspec.structs.replace(turn.work, kept_output=leave),
+        is_metered=turn.caller.metered,
+        lead=lead,
+        tags=tags,
+        ttl_seconds=ttl_seconds,
+    )

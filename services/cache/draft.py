@@ -1,35 +1,43 @@
 """An answer while it is handed in, bounded in size."""
 
+from collections import deque
 from collections.abc import Iterable
 
-from services.cache.entry import EMPTY_BYTES, Entry, event_bytes
+from services.cache.entry import event_bytes
 
 
 class Draft:
-    """Collects events. Past `max_bytes` it drops what it holds and only goes on measuring."""
+    """Collects events, of which the last `keeps_last` are kept; None keeps all.
 
-    def __init__(self, *, max_bytes: int) -> None:
+    As soon as what would be kept is larger than `max_bytes`, the answer is too large for good: the draft drops what it
+    holds and only goes on measuring.
+    """
+
+    def __init__(self, *, max_bytes: int, keeps_last: int | None = None) -> None:
         self._max_bytes = max_bytes
-        self._events: list[bytes] = []
-        self._size_bytes = EMPTY_BYTES
+        self._keeps_last = keeps_last
+        self._events: deque[bytes] = deque()
+        self._size_bytes = 0
 
     @property
     def size_bytes(self) -> int:
-        """The size of the entry with all events so far, kept or not."""
+        """The size of what would be kept; of a draft that is too large, more than `max_bytes`."""
         return self._size_bytes
 
     @property
     def fits(self) -> bool:
         return self._size_bytes <= self._max_bytes
 
+    @property
+    def events(self) -> tuple[bytes, ...]:
+        """What is kept, if it fits."""
+        return tuple(self._events)
+
     def append(self, events: Iterable[bytes]) -> None:
         for event in events:
             self._size_bytes += event_bytes(event)
-            if self.fits:
-                self._events.append(event)
-            else:
+            self._events.append(event)
+            if self._keeps_last is not None and len(self._events) > self._keeps_last:
+                self._size_bytes -= event_bytes(self._events.popleft())
+            if not self.fits:
                 self._events.clear()
-
-    def complete(self, *, now: float, ttl_seconds: float) -> Entry | None:
-        """The entry, made at Unix time `now`; None if it is too large to be kept."""
-        return Entry(tuple(self._events), now, ttl_seconds) if self.fits else None

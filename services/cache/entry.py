@@ -14,6 +14,13 @@ class Worth:
     output_tokens: int = 0
     cost_usd: float = 0.0
 
+    def __add__(self, other: "Worth") -> "Worth":
+        return Worth(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost_usd + other.cost_usd,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:

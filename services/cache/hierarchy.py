@@ -1,11 +1,15 @@
 """The levels as one cache: looks from near to far, keeps what it finds nearer, and passes over levels that fail."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from services.cache.counts import Counts
 from services.cache.entry import Entry
-from services.cache.level import Level, LevelName, LevelUnavailableError
-from services.cache.policies import Policy
+from services.cache.levels.level import CorruptEntryError, Holdings, Level, LevelUnavailableError
+from services.cache.policies import LevelName, Policy
+
+IsValid = Callable[[Entry], bool]
+"""Whether an entry was not invalidated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,86 +20,101 @@ class Found:
     level: LevelName
 
 
-@dataclass(slots=True)
-class _Counts:
-    """How a level was used since the start."""
-
-    hits: int = 0
-    misses: int = 0
-    failures: int = 0
-    stores: int = 0
-
-
 @dataclass(frozen=True, slots=True)
-class LevelStats:
-    """The numbers of one level since the start; the last three are 0 for levels that are shared."""
+class Inspection:
+    """What each level has, nearest first, and the levels that could not be asked."""
 
-    level: LevelName
-    hits: int
-    misses: int
-    failures: int
-    """Look-ups and stores that were passed over."""
-    stores: int
-    evictions: int
-    entries: int
-    size_bytes: int
+    found: tuple[Found, ...]
+    failed: tuple[LevelName, ...]
 
 
 class Hierarchy:
-    """Walks the levels that a policy names. `levels` are given nearest first; `now` is Unix time in seconds."""
+    """Walks the levels that a policy names, and counts what happens there. `now` is Unix time in seconds."""
 
-    def __init__(self, levels: Mapping[LevelName, Level]) -> None:
+    def __init__(self, levels: Mapping[LevelName, Level], counts: Counts) -> None:
+        """`levels` has at least those that any policy names."""
         self._levels = levels
-        self._counts = {name: _Counts() for name in levels}
+        self._counts = counts
 
-    async def get(self, key: str, policy: Policy, now: float) -> Found | None:
-        """The nearest live entry. The nearer levels that lack it get it as it is, so its expiry stays what it was."""
+    async def get(self, key: str, policy: Policy, now: float, is_valid: IsValid) -> Found | None:
+        """The nearest fresh entry that is valid, else the youngest stale one.
+
+        An invalid entry is none: a farther level may have another. Behind a stale one there may be a fresh one that
+        another process has put there. The levels walked over get what was found as it is, so it expires when it would
+        have.
+        """
+        best: Found | None = None
         lacking: list[LevelName] = []
         for name in policy.levels:
-            counts = self._counts[name]
             try:
-                entry = await self._levels[name].get(key, now)
+                entry = await self._look(name, key, policy, now, is_valid)
             except LevelUnavailableError:
-                counts.failures += 1
                 continue
-            if entry is not None:
-                counts.hits += 1
-                await self._store(lacking, key, entry, now)
-                return Found(entry, name)
-            counts.misses += 1
-            lacking.append(name)
-        return None
+            if entry is None:
+                lacking.append(name)
+            elif best is None:
+                best = Found(entry, name)
+            elif entry.created > best.entry.created:
+                lacking.append(best.level)
+                best = Found(entry, name)
+            if entry is not None and not entry.is_stale(now):
+                break
+        if best is not None and lacking:
+            await self._store(lacking, key, best.entry, policy, now)
+        return best
 
     async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
         """Keeps the entry at the policy's levels. False if none of them kept it."""
-        return await self._store(policy.levels, key, entry, now)
+        return await self._store(policy.levels, key, entry, policy, now)
 
-    def stats(self) -> list[LevelStats]:
-        """One row per level, nearest first."""
-        return [self._stats_of(name) for name in self._levels]
+    async def inspect(self, key: str, policy: Policy, now: float) -> Inspection:
+        """Looks at each level. Nothing is promoted or counted."""
+        found, failed = [], []
+        for name in policy.levels:
+            try:
+                entry = await self._levels[name].get(key, now)
+            except LevelUnavailableError:
+                failed.append(name)
+            except CorruptEntryError:
+                continue
+            else:
+                found += [Found(entry, name)] if entry else []
+        return Inspection(tuple(found), tuple(failed))
 
-    def _stats_of(self, name: LevelName) -> LevelStats:
-        counts = self._counts[name]
-        holdings = self._levels[name].holdings()
-        return LevelStats(
-            level=name,
-            hits=counts.hits,
-            misses=counts.misses,
-            failures=counts.failures,
-            stores=counts.stores,
-            evictions=holdings.evictions,
-            entries=holdings.entries,
-            size_bytes=holdings.size_bytes,
-        )
+    def holdings(self) -> Mapping[LevelName, Holdings]:
+        """What each level holds, nearest first."""
+        return {name: level.holdings() for name, level in self._levels.items()}
 
-    async def _store(self, names: Iterable[LevelName], key: str, entry: Entry, now: float) -> bool:
+    async def _look(self, name: LevelName, key: str, policy: Policy, now: float, is_valid: IsValid) -> Entry | None:
+        """The valid entry at one level. Raises LevelUnavailableError."""
+        in_policy = self._counts[policy.name]
+        counts = in_policy.levels[name]
+        try:
+            entry = await self._levels[name].get(key, now)
+        except LevelUnavailableError:
+            counts.failures += 1
+            raise
+        except CorruptEntryError:
+            counts.corrupt += 1
+            entry = None
+        if entry is not None and not is_valid(entry):
+            in_policy.invalidated += 1
+            entry = None
+        if entry is None:
+            counts.misses += 1
+        else:
+            counts.hits += 1
+        return entry
+
+    async def _store(self, names: Iterable[LevelName], key: str, entry: Entry, policy: Policy, now: float) -> bool:
         kept_anywhere = False
         for name in names:
+            counts = self._counts[policy.name].levels[name]
             try:
-                kept = await self._levels[name].put(key, entry, now)
+                kept = await self._levels[name].put(key, entry, policy, now)
             except LevelUnavailableError:
-                self._counts[name].failures += 1
+                counts.failures += 1
                 continue
-            self._counts[name].stores += kept
+            counts.stores += kept
             kept_anywhere |= kept
         return kept_anywhere

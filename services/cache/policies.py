@@ -56,9 +56,7 @@ DEFAULT_POLICIES: Mapping[PolicyName, Policy] = MappingProxyType(
                 stale_seconds=60,
             ),
             Policy(name=PolicyName.MODEL_OUTPUT, ttl_seconds=7200, levels=(LevelName.L2, LevelName.L3)),
-            Policy(
-                name=PolicyName.CONVERSATION_CONTEXT, ttl_seconds=1800, levels=(LevelName.L1,), keeps_last=10
-            ),
+            Policy(name=PolicyName.CONVERSATION_CONTEXT, ttl_seconds=1800, levels=(LevelName.L1,), keeps_last=10),
             Policy(name=PolicyName.TOOL_RESULT, ttl_seconds=600, levels=(LevelName.L1, LevelName.L2)),
         )
     }

@@ -1,77 +1,77 @@
-"""CacheService: validates, calls the hierarchy and translates."""
+"""CacheService: validates, calls the cache and translates."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any
 
 import grpc
 
 from meshkit import call
 from meshkit.errors import field_invalid, field_required
+from services.cache import translate
+from services.cache.answers import Answers
+from services.cache.counts import Counts
 from services.cache.draft import Draft
 from services.cache.hierarchy import Hierarchy
-from services.cache.policies import Policy, PolicyName
-from services.cache.storage_key import storage_key
+from services.cache.policies import PolicyName
+from services.cache.ttl_tuning import TunedTtl
 from shoal.cache.v1 import cache_pb2, cache_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-_POLICY_NAMES = MappingProxyType({cache_pb2.POLICY_RESPONSE: PolicyName.RESPONSE})
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the caller's answer belongs."""
-
-    key: str
-    policy: Policy
 
 
 class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     """`clock` tells Unix time in seconds. Methods bear the names of their RPCs."""
 
     def __init__(
-        self, *, hierarchy: Hierarchy, policies: Mapping[PolicyName, Policy], clock: Callable[[], float]
+        self,
+        *,
+        answers: Answers,
+        hierarchy: Hierarchy,
+        counts: Counts,
+        ttls: Mapping[PolicyName, TunedTtl],
+        replica: str,
+        clock: Callable[[], float],
     ) -> None:
+        self._answers = answers
         self._hierarchy = hierarchy
-        self._policies = policies
+        self._counts = counts
+        self._ttls = ttls
+        self._replica = replica
         self._clock = clock
 
     async def Open(self, request: cache_pb2.OpenRequest, context: Context) -> cache_pb2.OpenResponse:
-        place = self._place(call.current().identity.tenant, request.key, request.policy)
+        place = translate.place(call.current().identity.tenant, request.policy, request.key)
+        part_of = translate.part_of(request.part_of)
         now = self._clock()
-        found = await self._hierarchy.get(place.key, place.policy, now)
-        if found is None:
-            return cache_pb2.OpenResponse(lead=cache_pb2.Lead())
-        age_seconds = found.entry.age_seconds(now)
-        return cache_pb2.OpenResponse(
-            hit=cache_pb2.Hit(events=found.entry.events, level=found.level, age_seconds=age_seconds)
-        )
+        opened = await self._answers.open(place, part_of=part_of, refresh=request.refresh, now=now)
+        return translate.open_response(opened, now)
 
     async def Publish(
         self, request_iterator: AsyncIterator[cache_pb2.PublishRequest], context: Context
     ) -> cache_pb2.PublishResponse:
         tenant = call.current().identity.tenant
         begin = await _begin(request_iterator)
-        place = self._place(tenant, begin.key, begin.policy)
-        draft = Draft(max_bytes=place.policy.max_bytes)
-        await _collect(request_iterator, draft)
+        place, terms = translate.place(tenant, begin.policy, begin.key), translate.terms(begin)
+        draft = self._answers.draft(place.policy)
+        worth = translate.worth(await _collect(request_iterator, draft))
+        kept = await self._answers.keep(place, draft, terms, worth, self._clock())
+        return translate.publish_response(kept, draft.size_bytes)
+
+    async def Get(self, request: cache_pb2.GetRequest, context: Context) -> cache_pb2.GetResponse:
+        tenant = translate.tenant(call.current().identity, request.tenant)
+        place = translate.place(tenant, request.policy, request.key)
         now = self._clock()
-        entry = draft.complete(now=now, ttl_seconds=place.policy.ttl_seconds)
-        stored = entry is not None and await self._hierarchy.put(place.key, entry, place.policy, now)
-        return cache_pb2.PublishResponse(stored=stored, size_bytes=draft.size_bytes)
+        return translate.get_response(await self._answers.inspect(place, now), now)
+
+    async def Invalidate(self, request: cache_pb2.InvalidateRequest, context: Context) -> cache_pb2.InvalidateResponse:
+        tenant = translate.tenant(call.current().identity, request.tenant)
+        generation = await self._answers.invalidate(translate.scope(tenant, request))
+        return cache_pb2.InvalidateResponse(generation=generation)
 
     async def Stats(self, request: cache_pb2.StatsRequest, context: Context) -> cache_pb2.StatsResponse:
-        levels = [cache_pb2.LevelStats(**asdict(stats)) for stats in self._hierarchy.stats()]
-        return cache_pb2.StatsResponse(levels=levels)
-
-    def _place(self, tenant: str, key: str, policy: cache_pb2.Policy.ValueType) -> _Place:
-        """Raises ShoalError FIELD_INVALID for a key or policy that is none."""
-        name = _POLICY_NAMES.get(policy)
-        if name is None:
-            raise field_invalid("policy", "be a policy of this cache, such as POLICY_RESPONSE")
-        return _Place(storage_key(tenant=tenant, policy=name, key=key), self._policies[name])
+        return translate.stats_response(
+            counts=self._counts, holdings=self._hierarchy.holdings(), ttls=self._ttls, replica=self._replica
+        )
 
 
 async def _begin(requests: AsyncIterator[cache_pb2.PublishRequest]) -> cache_pb2.PublishBegin:
@@ -82,20 +82,21 @@ async def _begin(requests: AsyncIterator[cache_pb2.PublishRequest]) -> cache_pb2
     return first.begin
 
 
-async def _collect(requests: AsyncIterator[cache_pb2.PublishRequest], draft: Draft) -> None:
+async def _collect(requests: AsyncIterator[cache_pb2.PublishRequest], draft: Draft) -> cache_pb2.Worth:
     """Reads to the end of the call. Raises ShoalError unless the steps are any number of `append` and then `end`."""
-    ended = False
+    end: cache_pb2.PublishEnd | None = None
     async for request in requests:
-        if ended:
+        if end is not None:
             raise field_invalid("end", "be the last step")
         match request.WhichOneof("step"):
             case "append":
                 draft.append(request.append.events)
             case "end":
-                ended = True
+                end = request.end
             case "begin":
                 raise field_invalid("begin", "come once, as the first step")
             case _:
                 raise field_required("step")
-    if not ended:
+    if end is None:
         raise field_required("end")
+    return end.worth

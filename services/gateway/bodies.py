@@ -65,8 +65,16 @@ def invalid(error: msgspec.ValidationError) -> ShoalError:
 
 
 def json_response(content: Any, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The content as JSON, which no cache on the way may keep unless `headers` say otherwise.
+
+    HTTP lets caches keep some answers that say nothing (RFC 9111, 3 and 4.2.2); nearly all of ours are private and true
+    for a moment.
+    """
     return Response(
-        msgspec.json.encode(content), status_code=status_code, media_type="application/json", headers=headers
+        msgspec.json.encode(content),
+        status_code=status_code,
+        media_type="application/json",
+        headers={"cache-control": "no-store", **(headers or {})},
     )
 
 

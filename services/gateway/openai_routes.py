@@ -9,13 +9,14 @@ from starlette.routing import Route
 
 from meshkit import call
 from meshkit.errors import Reason, ShoalError
-from services.gateway import openai_shapes, sse
+from services.gateway import cache_directives, openai_shapes, sse
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response, read_json
 from services.gateway.disconnects import while_connected
 from services.gateway.openai_shapes import ChatCompletionBody, StreamOptions
 from services.gateway.openai_stream import ChunkWriter
 from services.gateway.routing import route
+from services.gateway.shapes import CacheShape
 from shoal.agent.v1 import agent_pb2 as pb
 
 
@@ -35,7 +36,8 @@ class OpenAIRoutes:
 
     async def chat_completions(self, request: Request) -> Response:
         body = await read_json(request, ChatCompletionBody, max_bytes=self._request_max_bytes)
-        turn = openai_shapes.execute_request(body)
+        cache = cache_directives.combined(body.cache or CacheShape(), request.headers)
+        turn = openai_shapes.execute_request(msgspec.structs.replace(body, cache=cache))
         if not body.stream:
             response, headers = await while_connected(request, self._agent.execute(turn))
             return json_response(openai_shapes.completion(response), headers=headers)

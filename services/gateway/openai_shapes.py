@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from meshkit.errors import Reason, ShoalError, field_invalid
-from services.gateway.translate import finish_reason, struct
+from services.gateway.shapes import CacheShape
+from services.gateway.translate import cache_control, finish_reason, struct
 from shoal.agent.v1 import agent_pb2 as pb
 
 _ROLES = {
@@ -85,7 +86,10 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class ChatCompletionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """OpenAI's request. `user`, `metadata`, `store`, `service_tier` and their like say nothing about the answer."""
+    """OpenAI's request. `user`, `metadata`, `store`, `service_tier` and their like say nothing about the answer.
+
+    `cache` is ours; OpenAI's SDKs send it as a part of `extra_body`.
+    """
 
     model: str
     messages: list[ChatMessage]
@@ -114,6 +118,7 @@ class ChatCompletionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     service_tier: Any = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
+    cache: CacheShape | None = None
 
 
 def execute_request(body: ChatCompletionBody) -> pb.ExecuteRequest:
@@ -148,6 +153,7 @@ def execute_request(body: ChatCompletionBody) -> pb.ExecuteRequest:
             for tool in body.tools or ()
         ],
         tool_choice=_tool_choice(body.tool_choice),
+        cache=cache_control(body.cache or CacheShape()),
     )
 
 

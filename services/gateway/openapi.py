@@ -1,11 +1,12 @@
 """The OpenAPI description of the REST API, made from the same structs that read and write its JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from services.gateway import cache_directives
 from services.gateway.openai_shapes import ChatCompletionBody
 from services.gateway.problems import OPENAI_PREFIX
 from services.gateway.shapes import (
@@ -18,9 +19,9 @@ from services.gateway.shapes import (
     SessionDeleted,
     TaskAnswer,
     TaskBody,
+    TaskQuery,
 )
 
-_SCALARS = {"string", "integer", "number", "boolean", "null"}
 _REFERENCES = "#/components/schemas/{name}"
 
 
@@ -36,20 +37,52 @@ class Operation:
     streams: bool = False
     public: bool = False
     query: type | None = None
-    """Its scalar fields may stand in the query."""
+    """Its fields may stand in the query."""
+    description: str = ""
+    cached: bool = False
+    """Whether the headers about the cache are heeded."""
+    conditional: bool = False
+    """Whether the answer may be kept by caches on the way, and asked for again with If-None-Match."""
 
+
+_CACHE_REQUEST_HEADERS = {
+    "Cache-Control": "`no-store` is the mode `bypass`, `no-cache` and `max-age=0` are `refresh`, `only-if-cached` is "
+    "`only`: then an answer that is not cached is 504, NOT_CACHED. `bypass` wins over every other mode, whether named "
+    "here or in the request, and any mode over `default`; `refresh` and `only` at once are refused.",
+    "Pragma": "`no-cache` is the mode `refresh`, if there is no Cache-Control.",
+    cache_directives.TAGS_HEADER: "More names, separated by commas, by which the answer can be invalidated.",
+}
+_CONDITION = {"If-None-Match": "ETags that the caller holds: if the answer has one of them, it is 304 and not sent."}
+_CACHING_HEADERS = {
+    "ETag": "Weak, and of what the answer says: its output, finish_reason, model, tool_calls and usage.",
+    "Cache-Control": "How long the answer may be kept, from its computation on: by the caller alone (`private`), or by "
+    "shared caches too (`public`) if `cache.public` was asked for. With a user_id it must be asked for again each time "
+    "(`private, no-cache`). In a session, or if the answer is not cached here: `no-store`, and none of the others.",
+    "Age": "Seconds since the answer was computed.",
+    "Vary": "The request headers that the answer depends on.",
+}
 
 OPERATIONS = (
     Operation(
-        method="post", path="/api/v1/task", summary="Run one turn", body=TaskBody, answer=TaskAnswer, streams=True
+        method="post",
+        path="/api/v1/task",
+        summary="Run one turn",
+        body=TaskBody,
+        answer=TaskAnswer,
+        streams=True,
+        cached=True,
     ),
     Operation(
         method="get",
         path="/api/v1/task",
         summary="Run one turn that fits into a query",
         answer=TaskAnswer,
-        query=TaskBody,
+        query=TaskQuery,
         streams=True,
+        cached=True,
+        conditional=True,
+        description="HEAD runs the turn as GET does and answers with the same headers. It costs what GET "
+        "costs, and the GET that follows finds in the cache what it computed, if that can be cached.",
     ),
     Operation(method="get", path="/api/v1/sessions/{session_id}", summary="Read a session", answer=SessionAnswer),
     Operation(method="delete", path="/api/v1/sessions/{session_id}", summary="Forget a session", answer=SessionDeleted),
@@ -72,6 +105,7 @@ OPERATIONS = (
         summary="OpenAI's chat completions",
         body=ChatCompletionBody,
         streams=True,
+        cached=True,
     ),
     Operation(method="get", path="/v1/models", summary="OpenAI's list of models"),
     Operation(method="get", path="/v1/models/{model}", summary="One of them"),
@@ -106,13 +140,14 @@ def document() -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     problem = OpenAIProblem if operation.path.startswith(OPENAI_PREFIX) else Problem
-    description: dict[str, Any] = {
-        "summary": operation.summary,
-        "responses": {
-            "200": _answer(operation),
-            "default": {"description": "An error", "content": _json(_schema(problem))},
-        },
-    }
+    responses: dict[str, Any] = {"200": _answer(operation)}
+    if operation.conditional:
+        responses["200"]["headers"] = _headers(_CACHING_HEADERS)
+        responses["304"] = {"description": "The caller has the answer", "headers": _headers(_CACHING_HEADERS)}
+    responses["default"] = {"description": "An error", "content": _json(_schema(problem))}
+    description: dict[str, Any] = {"summary": operation.summary, "responses": responses}
+    if operation.description:
+        description["description"] = operation.description
     if operation.body is not None:
         description["requestBody"] = {"required": True, "content": _json(_schema(operation.body))}
     if parameters := _parameters(operation):
@@ -132,9 +167,11 @@ def _answer(operation: Operation) -> dict[str, Any]:
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    headers = (_CACHE_REQUEST_HEADERS if operation.cached else {}) | (_CONDITION if operation.conditional else {})
     return [
         *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path),
         *(_query_parameters(operation.query) if operation.query else ()),
+        *({"name": name, "in": "header"} | header for name, header in _headers(headers).items()),
     ]
 
 
@@ -142,9 +179,11 @@ def _query_parameters(kind: type) -> Iterator[dict[str, Any]]:
     _, schemas = msgspec.json.schema_components([kind])
     schema = schemas[kind.__name__]
     for name, field in schema["properties"].items():
-        options = {option.get("type") for option in field.get("anyOf", [field])}
-        if options <= _SCALARS:
-            yield {"name": name, "in": "query", "required": name in schema["required"], "schema": field}
+        yield {"name": name, "in": "query", "required": name in schema["required"], "schema": field}
+
+
+def _headers(descriptions: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in descriptions.items()}
 
 
 def _schema(kind: type) -> dict[str, str]:

@@ -35,7 +35,10 @@ _OPENAI_FIELDS = {"task": "messages", "history": "messages"}
 
 def response(error: ShoalError, *, path: str, request_id: str) -> Response:
     """The error in the shape of the API that `path` belongs to."""
-    headers = {}
+    headers = {"cache-control": "no-store"}
+    if error.reason is Reason.NOT_CACHED:
+        # OpenAI's SDKs try again after every status of the 500s, unless told not to.
+        headers["x-should-retry"] = "false"
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
     return Response(

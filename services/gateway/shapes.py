@@ -6,6 +6,23 @@ import msgspec
 
 Meta = msgspec.Meta
 
+CacheMode = Literal["default", "bypass", "refresh", "only"]
+CacheModeField = Annotated[
+    CacheMode,
+    Meta(
+        description="`bypass` neither looks up nor stores; `refresh` stores without looking up; "
+        "`only` looks up, and is refused with NOT_CACHED if nothing is found."
+    ),
+]
+CacheSecondsField = Annotated[
+    int,
+    Meta(ge=1, le=604_800, description="How long the answer of this turn may be given out again; else as configured."),
+]
+CachePublicField = Annotated[
+    bool,
+    Meta(description="Whether caches in front of Shoal may share the answer. Who may see it here stays the same."),
+]
+
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request's body: a field that is not known is refused, not ignored."""
@@ -17,19 +34,27 @@ class ToolShape(Body, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="1 to 64 of A-Z a-z 0-9 _ -")]
     description: str = ""
     parameters: Annotated[dict[str, Any], Meta(description="A JSON schema.")] = {}
+    has_side_effects: Annotated[
+        bool, Meta(description="Whether running it changes something outside; such a turn is not cached.")
+    ] = False
 
 
 class CacheShape(Body, frozen=True, kw_only=True):
     """How the cache may be used."""
 
-    mode: Annotated[Literal["default", "bypass"], Meta(description="`bypass` neither looks up nor stores.")] = "default"
+    mode: CacheModeField = "default"
+    ttl_seconds: CacheSecondsField | None = None
+    tags: Annotated[
+        list[Annotated[str, Meta(pattern="^[A-Za-z0-9._:-]{1,64}$")]],
+        Meta(max_length=16, description="Names by which the answer can be invalidated with others."),
+    ] = []
+    public: CachePublicField = False
 
 
-class TaskBody(Body, frozen=True, kw_only=True):
-    """One turn to run."""
+class TaskFields(Body, frozen=True, kw_only=True):
+    """What a query can say of a turn, too."""
 
     task: Annotated[str, Meta(description="What the agent shall do; at most 256 KiB.")]
-    context: Annotated[dict[str, Any], Meta(description="Facts that the task refers to.")] = {}
     session_id: Annotated[
         str | None, Meta(description="The session to continue; `new` begins one with an id made by the server.")
     ] = None
@@ -39,11 +64,28 @@ class TaskBody(Body, frozen=True, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1, le=2**32 - 1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: float | None = None
-    stop: Annotated[list[str], Meta(description="Up to four strings that end the answer.")] = []
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    tools: list[ToolShape] = []
     tool_choice: Annotated[str | None, Meta(description="auto, none, required or the name of a tool.")] = None
+
+
+class TaskBody(TaskFields, frozen=True, kw_only=True):
+    """One turn to run."""
+
+    context: Annotated[dict[str, Any], Meta(description="Facts that the task refers to.")] = {}
+    stop: Annotated[list[str], Meta(description="Up to four strings that end the answer.")] = []
+    tools: list[ToolShape] = []
     cache: CacheShape = CacheShape()
+
+
+class TaskQuery(TaskFields, frozen=True, kw_only=True):
+    """One turn to run, as a query says it: the fields of `cache` by their dotted names."""
+
+    cache_mode: CacheModeField = msgspec.field(default="default", name="cache.mode")
+    cache_ttl_seconds: CacheSecondsField | None = msgspec.field(default=None, name="cache.ttl_seconds")
+    cache_tags: Annotated[
+        str, Meta(description="Names by which the answer can be invalidated with others, separated by commas.")
+    ] = msgspec.field(default="", name="cache.tags")
+    cache_public: CachePublicField = msgspec.field(default=False, name="cache.public")
 
 
 class PreferencesBody(Body, frozen=True, kw_only=True):
@@ -68,11 +110,17 @@ class ToolCallShape(msgspec.Struct, frozen=True):
 
 
 class CacheReportShape(msgspec.Struct, frozen=True):
-    """Where the answer came from."""
+    """Where the answer came from. `level` and `age_seconds` are null unless it was a hit."""
 
     status: Literal["hit", "miss", "bypass"]
     level: str | None
     age_seconds: float | None
+    key: Annotated[str | None, Meta(description="By it the answer can be invalidated; null if the cache was bypassed.")]
+    ttl_seconds: Annotated[
+        float | None,
+        Meta(description="How long it is fresh, from its computation on; null if it is not kept, or not known yet."),
+    ]
+    stale: Annotated[bool, Meta(description="Whether it is older than that, and being computed anew.")]
 
 
 class UsageShape(msgspec.Struct, frozen=True):

@@ -9,18 +9,18 @@ from starlette.routing import Route
 
 from meshkit import call
 from meshkit.json_struct import from_struct
-from services.gateway import sse, translate
+from services.gateway import cache_directives, http_caching, sse, translate
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response, read_json, read_query
 from services.gateway.disconnects import while_connected
 from services.gateway.routing import route
 from services.gateway.shapes import (
-    CacheShape,
     PreferencesAnswer,
     PreferencesBody,
     SessionAnswer,
     SessionDeleted,
     TaskBody,
+    TaskQuery,
 )
 from shoal.agent.v1 import agent_pb2 as pb
 
@@ -41,11 +41,23 @@ class TaskRoutes:
 
     async def post_task(self, request: Request) -> Response:
         body = await read_json(request, TaskBody, max_bytes=self._request_max_bytes)
-        return await self._run(body, request)
+        turn = _turn(body, request)
+        if body.stream:
+            return await self._stream(turn, request)
+        response, headers = await while_connected(request, self._agent.execute(turn))
+        return json_response(translate.task_answer(response), headers=headers)
 
     async def get_task(self, request: Request) -> Response:
-        """The same as POST for what fits into a query: for caches and load tools."""
-        return await self._run(read_query(request, TaskBody), request)
+        """The same as POST for what fits into a query: for caches and load tools. HEAD does all that GET does."""
+        body = translate.task_body(read_query(request, TaskQuery))
+        turn = _turn(body, request)
+        if body.stream:
+            return await self._stream(turn, request)
+        response, served = await while_connected(request, self._agent.execute(turn))
+        headers = served | http_caching.headers(turn, response)
+        if "etag" in headers and http_caching.is_held(request.headers.getlist("if-none-match"), headers["etag"]):
+            return Response(status_code=304, headers=headers)
+        return json_response(translate.task_answer(response), headers=headers)
 
     async def get_session(self, request: Request) -> Response:
         session = await self._agent.get_session(request.path_params["session_id"])
@@ -76,13 +88,7 @@ class TaskRoutes:
         )
         return json_response(PreferencesAnswer(user_id, body.preferences, put.version))
 
-    async def _run(self, body: TaskBody, request: Request) -> Response:
-        if _refuses_cache(request):
-            body = msgspec.structs.replace(body, cache=CacheShape(mode="bypass"))
-        turn = translate.execute_request(body)
-        if not body.stream:
-            response, headers = await while_connected(request, self._agent.execute(turn))
-            return json_response(translate.task_answer(response), headers=headers)
+    async def _stream(self, turn: pb.ExecuteRequest, request: Request) -> Response:
         running = await while_connected(request, self._agent.stream(turn))
         return sse.EventStream(
             _written(running.events()),
@@ -93,10 +99,9 @@ class TaskRoutes:
         )
 
 
-def _refuses_cache(request: Request) -> bool:
-    """Whether Cache-Control asks for an answer that is not from the cache, or that must not be kept in it."""
-    directives = request.headers.get("cache-control", "").lower().split(",")
-    return not {"no-store", "no-cache"}.isdisjoint(directive.strip() for directive in directives)
+def _turn(body: TaskBody, request: Request) -> pb.ExecuteRequest:
+    cache = cache_directives.combined(body.cache, request.headers)
+    return translate.execute_request(msgspec.structs.replace(body, cache=cache))
 
 
 async def _written(events: AsyncIterator[pb.ExecuteStreamResponse]) -> AsyncIterator[bytes]:

@@ -6,21 +6,41 @@ from google.protobuf import struct_pb2
 
 from meshkit.errors import field_invalid
 from meshkit.json_struct import EXACT_INTEGERS, to_struct
+from services.gateway.cache_directives import tags_in
 from services.gateway.shapes import (
     CacheReportShape,
+    CacheShape,
     MessageShape,
     TaskAnswer,
     TaskBody,
+    TaskFields,
+    TaskQuery,
     ToolCallShape,
+    ToolShape,
     UsageShape,
 )
 from shoal.agent.v1 import agent_pb2 as pb
 
-_CACHE_MODES = {"default": pb.CACHE_MODE_DEFAULT, "bypass": pb.CACHE_MODE_BYPASS}
+_CACHE_MODES = {
+    "default": pb.CACHE_MODE_DEFAULT,
+    "bypass": pb.CACHE_MODE_BYPASS,
+    "refresh": pb.CACHE_MODE_REFRESH,
+    "only": pb.CACHE_MODE_ONLY,
+}
 _DEEPEST = 30
 """Levels of nesting in an object. protobuf stops at 100, and takes three for each object in an object."""
 _MOST_VALUES = 20_000
 """In one object: each takes microseconds of every service on the way."""
+
+
+def task_body(query: TaskQuery) -> TaskBody:
+    cache = CacheShape(
+        mode=query.cache_mode,
+        ttl_seconds=query.cache_ttl_seconds,
+        tags=tags_in(query.cache_tags),
+        public=query.cache_public,
+    )
+    return TaskBody(**{name: getattr(query, name) for name in TaskFields.__struct_fields__}, cache=cache)
 
 
 def execute_request(body: TaskBody) -> pb.ExecuteRequest:
@@ -38,12 +58,15 @@ def execute_request(body: TaskBody) -> pb.ExecuteRequest:
             stop=body.stop,
             seed=body.seed,
         ),
-        tools=[
-            pb.Tool(name=tool.name, description=tool.description, parameters=struct("tools", tool.parameters))
-            for tool in body.tools
-        ],
+        tools=[_tool(tool) for tool in body.tools],
         tool_choice=body.tool_choice or "",
-        cache=pb.CacheControl(mode=_CACHE_MODES[body.cache.mode]),
+        cache=cache_control(body.cache),
+    )
+
+
+def cache_control(cache: CacheShape) -> pb.CacheControl:
+    return pb.CacheControl(
+        mode=_CACHE_MODES[cache.mode], ttl_seconds=cache.ttl_seconds, tags=cache.tags, public=cache.public
     )
 
 
@@ -92,6 +115,9 @@ def event_data(event: pb.ExecuteStreamResponse) -> dict[str, Any]:
         case "tool_call":
             call = event.tool_call
             return {"type": kind, "id": call.id, "name": call.name, "arguments": call.arguments}
+        case "tool_result":
+            result = event.tool_result
+            return {"type": kind, "id": result.id, "name": result.name, "content": result.content}
         case "usage":
             return {
                 "type": kind,
@@ -119,13 +145,29 @@ def usage(usage: pb.Usage) -> UsageShape:
 def cache_report(report: pb.CacheReport) -> CacheReportShape:
     status = cast("Literal['hit', 'miss', 'bypass']", _name(pb.CacheStatus.Name(report.status), "CACHE_STATUS_"))
     is_hit = report.status == pb.CACHE_STATUS_HIT
-    return CacheReportShape(status, report.level or None, report.age_seconds if is_hit else None)
+    return CacheReportShape(
+        status=status,
+        level=report.level or None,
+        age_seconds=report.age_seconds if is_hit else None,
+        key=report.key or None,
+        ttl_seconds=report.ttl_seconds or None,
+        stale=report.stale,
+    )
 
 
 def finish_reason(reason: pb.FinishReason.ValueType) -> Literal["stop", "length", "tool_calls", "content_filter"]:
     return cast(
         "Literal['stop', 'length', 'tool_calls', 'content_filter']",
         _name(pb.FinishReason.Name(reason), "FINISH_REASON_"),
+    )
+
+
+def _tool(tool: ToolShape) -> pb.Tool:
+    return pb.Tool(
+        name=tool.name,
+        description=tool.description,
+        parameters=struct("tools", tool.parameters),
+        has_side_effects=tool.has_side_effects,
     )
 
 

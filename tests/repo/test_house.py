@@ -16,7 +16,10 @@ ADAPTERS = {
         "main", "servicer", "translate", "cache_client", "openai_model", "quota_client", "redis_session_store",
         "sql_preference_store", "settings",
     },
-    "cache": {"main", "servicer", "redis_level", "level_metrics", "settings"},
+    "cache": {
+        "main", "servicer", "translate", "redis_level", "sql_level", "redis_generation_log", "redis_leases",
+        "cache_metrics", "settings",
+    },
     "ratelimit": {
         "main", "servicer", "envoy_servicer", "envoy_request", "envoy_reply", "redis_bucket_store", "sql_key_store",
         "redis_reservation_store", "redis_fleet", "translate", "durations", "domain_questions",

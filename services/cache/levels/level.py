@@ -1,7 +1,6 @@
 """The port of a level: a place that keeps entries, near or far."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from services.cache.entry import Entry

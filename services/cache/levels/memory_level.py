@@ -1,15 +1,18 @@
 """The nearest level: the memory of this process, bounded in entries and in bytes."""
 
-import sys
+import heapq
 from dataclasses import dataclass
 
-from services.cache import eviction
 from services.cache.entry import Entry
-from services.cache.eviction import Usage
-from services.cache.level import Holdings
+from services.cache.eviction.eviction import Eviction
+from services.cache.levels.footprint import footprint_bytes
+from services.cache.levels.level import Holdings
+from services.cache.policies import Policy
 
-OVERHEAD_BYTES = 320
-"""What an entry costs besides its key and events: the objects around it and its places in the tables."""
+EXPIRIES_PER_ENTRY = 1.25
+"""The queue of expiries is cleaned up when what was replaced and evicted has made it longer than this."""
+FEW_EXPIRIES = 64
+"""A queue this short is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +20,20 @@ class _Held:
     """An entry in its place."""
 
     entry: Entry
+    expires: float
     size_bytes: int
-    usage: Usage
 
 
 class MemoryLevel:
     """A Level that never fails. Bounds hold at every moment."""
 
-    def __init__(self, *, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, *, max_entries: int, max_bytes: int, eviction: Eviction) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self._eviction = eviction
         self._held: dict[str, _Held] = {}
+        self._expiries: list[tuple[float, str]] = []
+        """A heap that has every key with its expiry, and some that are outdated."""
         self._size_bytes = 0
         self._evictions = 0
 
@@ -35,48 +41,59 @@ class MemoryLevel:
         held = self._held.get(key)
         if held is None:
             return None
-        if not held.entry.is_live(now):
-            self._remove(key)
+        if now >= held.expires:
+            self._remove_expired(key)
             return None
-        held.usage.record(now)
+        self._eviction.used(key, now)
         return held.entry
 
-    async def put(self, key: str, entry: Entry, now: float) -> bool:
+    async def put(self, key: str, entry: Entry, _policy: Policy, now: float) -> bool:
         """An entry larger than the whole level is not kept, nor one that is older than what is here: a promotion from
         a farther level may arrive after a fresh answer."""
-        size_bytes = footprint_bytes(key, entry)
-        held = self._held.get(key)
-        if size_bytes > self._max_bytes or not entry.is_live(now) or (held and held.entry.created > entry.created):
+        size_bytes = footprint_bytes(key, entry) + self._eviction.KEY_BYTES
+        here = self._held.get(key)
+        if size_bytes > self._max_bytes or not entry.is_live(now) or (here and here.entry.created > entry.created):
             return False
-        if held:
-            self._remove(key)
+        self._let_go(key)
         self._make_room(size_bytes, now)
-        self._held[key] = _Held(entry, size_bytes, Usage(last_used=now))
-        self._size_bytes += size_bytes
+        self._hold(key, _Held(entry, entry.expires, size_bytes))
+        self._eviction.stored(key, now)
         return True
 
     def holdings(self) -> Holdings:
         return Holdings(entries=len(self._held), size_bytes=self._size_bytes, evictions=self._evictions)
 
     def _make_room(self, size_bytes: int, now: float) -> None:
-        """Expired entries go first, then the worst fifth of the rest, as often as it takes."""
+        """Expired entries go first, then as many of the others as it takes."""
         if self._has_room(size_bytes):
             return
-        for key in [key for key, held in self._held.items() if not held.entry.is_live(now)]:
-            self._remove(key)
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key = heapq.heappop(self._expiries)
+            if key in self._held and self._held[key].expires <= now:
+                self._remove_expired(key)
         while not self._has_room(size_bytes):
-            for key in eviction.worst_fifth({key: held.usage for key, held in self._held.items()}, now):
-                self._remove(key)
-                self._evictions += 1
+            for victim in self._eviction.victims(now):
+                self._evictions += self._let_go(victim)
 
     def _has_room(self, size_bytes: int) -> bool:
         return len(self._held) < self._max_entries and self._size_bytes + size_bytes <= self._max_bytes
 
-    def _remove(self, key: str) -> None:
-        self._size_bytes -= self._held.pop(key).size_bytes
+    def _hold(self, key: str, held: _Held) -> None:
+        self._held[key] = held
+        self._size_bytes += held.size_bytes
+        heapq.heappush(self._expiries, (held.expires, key))
+        if len(self._expiries) > max(FEW_EXPIRIES, EXPIRIES_PER_ENTRY * len(self._held)):
+            self._expiries = [(held.expires, key) for key, held in self._held.items()]
+            heapq.heapify(self._expiries)
 
+    def _remove_expired(self, key: str) -> None:
+        self._let_go(key)
+        self._eviction.removed(key)
 
-def footprint_bytes(key: str, entry: Entry) -> int:
-    """The memory that an entry takes, key and overhead included."""
-    events = sys.getsizeof(entry.events) + sum(map(sys.getsizeof, entry.events))
-    return sys.getsizeof(key) + events + OVERHEAD_BYTES
+    def _let_go(self, key: str) -> bool:
+        """Whether there was an entry. What is about to be replaced goes too, and its eviction need not know."""
+        held = self._held.pop(key, None)
+        if held is None:
+            return False
+        self._size_bytes -= held.size_bytes
+        return True

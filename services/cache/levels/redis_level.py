@@ -2,27 +2,25 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
-import structlog
 from redis.asyncio import Redis
 
 from meshkit.redis import FAILURES
-from services.cache.breaker import Breaker
-from services.cache.entry import Entry, UnreadableEntryError, decode, encode
-from services.cache.level import Holdings, LevelUnavailableError
+from services.cache.entry import Entry
+from services.cache.levels.entry_codec import decode, encode
+from services.cache.levels.guard import PAUSE_SECONDS, Guard
+from services.cache.levels.level import Holdings
+from services.cache.policies import Policy
 
-PAUSE_SECONDS = 1.0
-"""How long Redis is left alone after a failure."""
-
-log = structlog.get_logger()
+KEY_PREFIX = "shoal:cache:"
+"""Before each storage key, so that the server can be used for other things too."""
 
 
 class RedisLevel:
     """A Level over a client that its opener closes. A look-up or store takes at most `timeout_seconds`.
 
-    `clock` is a steady clock in seconds, such as time.monotonic.
+    The last store wins. `clock` is a steady clock in seconds, such as time.monotonic.
     """
 
     def __init__(
@@ -35,45 +33,26 @@ class RedisLevel:
     ) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
-        self._clock = clock
-        self._breaker = Breaker(pause_seconds=pause_seconds)
+        self._guard = Guard("the cache Redis", failures=FAILURES, clock=clock, pause_seconds=pause_seconds)
 
     async def get(self, key: str, now: float) -> Entry | None:
-        async with self._guarded():
-            data = await self._redis.get(key)
-        entry = _decoded(key, data) if isinstance(data, bytes) else None
-        return entry if entry and entry.is_live(now) else None
+        with self._guard.use():
+            async with asyncio.timeout(self._timeout_seconds):
+                data = await self._redis.get(KEY_PREFIX + key)
+        if not isinstance(data, bytes):
+            return None
+        entry = decode(key, data)
+        return entry if entry.is_live(now) else None
 
-    async def put(self, key: str, entry: Entry, now: float) -> bool:
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
         left_ms = math.ceil((entry.expires - now) * 1000)
         if left_ms <= 0:
             return False
-        async with self._guarded():
-            await self._redis.set(key, encode(key, entry), px=left_ms)
+        data = encode(key, entry, compress=policy.compress)
+        with self._guard.use():
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._redis.set(KEY_PREFIX + key, data, px=left_ms)
         return True
 
     def holdings(self) -> Holdings:
         return Holdings()
-
-    @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[None]:
-        """Around each use of Redis. Raises LevelUnavailableError if Redis fails, or failed a short while ago."""
-        if not self._breaker.allows(self._clock()):
-            raise LevelUnavailableError("Redis is left alone after a failure")
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                yield
-        except FAILURES as error:
-            if self._breaker.record_failure(self._clock()):
-                log.warning("cache Redis cannot be used; going on without it", error=repr(error))
-            raise LevelUnavailableError("Redis failed") from error
-        if self._breaker.record_success():
-            log.info("cache Redis can be used again")
-
-
-def _decoded(key: str, data: bytes) -> Entry | None:
-    try:
-        return decode(key, data)
-    except UnreadableEntryError as error:
-        log.warning("an entry in the cache Redis is unreadable and counts as a miss", error=str(error))
-        return None

@@ -22,7 +22,7 @@ async def test_a_turn_is_answered_though_the_cache_cannot_be_reached(acme: Calle
     assert response.output == "hello big world hello"
     assert response.finish_reason == pb.FINISH_REASON_STOP
     assert (response.model, response.why) == ("small", "the default model")
-    assert response.cache == pb.CacheReport(status=pb.CACHE_STATUS_MISS)
+    assert response.cache == pb.CacheReport(status=pb.CACHE_STATUS_MISS, key=response.cache.key)
     assert response.usage.output_tokens == 4
     assert (response.replica, response.session_id) == (REPLICA, "")
     assert began - 1 < response.created.seconds <= time.time()

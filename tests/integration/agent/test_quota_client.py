@@ -10,10 +10,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from meshkit import call, serve
 from meshkit.call import Call
+from meshkit.call_guard import CLEAN_UP_SECONDS, CallGuard
 from meshkit.channel import open_channel
 from meshkit.errors import Code, Reason, ShoalError
 from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
-from meshkit.interceptor import CLEAN_UP_SECONDS, CallInterceptor
 from meshkit.metrics import Metrics
 from services.agent.quota_client import PLACE_RETRY_SECONDS, SETTLE_SECONDS, QuotaClient
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
@@ -61,8 +61,8 @@ def limiter() -> ScriptedLimiter:
 
 @pytest.fixture
 async def address(limiter: ScriptedLimiter) -> AsyncIterator[str]:
-    guard = CallInterceptor(signer=IdentitySigner(SECRET), metrics=Metrics(), replica="ratelimit-1")
-    server, port = serve.new_server([guard]), free_port()
+    guard = CallGuard(signer=IdentitySigner(SECRET), metrics=Metrics(), replica="ratelimit-1")
+    server, port = serve.new_server(guard), free_port()
     ratelimit_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, server)
     await serve.start(server, port=port, services=[])
     yield f"127.0.0.1:{port}"

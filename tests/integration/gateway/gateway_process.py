@@ -59,12 +59,12 @@ class GatewayProcess:
 
 @contextmanager
 def gateway_process(
-    folder: Path, *, mesh_port: int, output: IO[bytes] | None = None, **settings: str
+    folder: Path, *, mesh_port: int, port: int | None = None, output: IO[bytes] | None = None, **settings: str
 ) -> Iterator[GatewayProcess]:
     """Starts a gateway and waits until it serves; it has stopped in order at the end. `output` gets its log."""
     secret_file = folder / "mesh_secret"
     secret_file.write_bytes(SECRET)
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = port or free_port(), free_port()
     environ = {
         "SHOAL_REPLICA": REPLICA,
         "SHOAL_PORT": str(port),
@@ -88,10 +88,10 @@ def gateway_process(
 
 @asynccontextmanager
 async def running_gateway(
-    folder: Path, *, mesh_port: int, output: IO[bytes] | None = None, **settings: str
+    folder: Path, *, mesh_port: int, port: int | None = None, output: IO[bytes] | None = None, **settings: str
 ) -> AsyncIterator[GatewayProcess]:
     """The same, with the event loop free for the agent meanwhile."""
-    running = gateway_process(folder, mesh_port=mesh_port, output=output, **settings)
+    running = gateway_process(folder, mesh_port=mesh_port, port=port, output=output, **settings)
     gateway = await asyncio.to_thread(running.__enter__)
     try:
         yield gateway

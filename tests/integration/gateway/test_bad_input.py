@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.gateway.openai_shapes import ChatCompletionBody
-from services.gateway.shapes import PreferencesBody, TaskBody
+from services.gateway.shapes import PreferencesBody, TaskBody, TaskQuery
 from tests.integration.gateway.gateway_process import MAX_BYTES
 from tests.integration.gateway.scripted_agent import ScriptedAgent
 
@@ -52,6 +52,9 @@ def fields_of(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
         (b'{"task": "a", "priority": "critical"}', 400, "priority"),
         (b'{"task": "a", "session_id": "two words"}', 400, "session_id"),
         (b'{"task": "a", "max_tokens": -1}', 400, "max_tokens"),
+        (b'{"task": "a", "cache": {"mode": "off"}}', 400, "cache.mode"),
+        (b'{"task": "a", "cache": {"ttl_seconds": -1}}', 400, "cache.ttl_seconds"),
+        (b'{"task": "a", "cache": {"tags": ["two words"]}}', 400, "cache.tags[0]"),
         (json.dumps({"task": "x" * MAX_BYTES}).encode(), 413, "body"),
     ],
 )
@@ -74,7 +77,15 @@ async def test_a_refused_task_does_not_reach_the_agent(http: httpx.AsyncClient, 
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("", "task"), ("task=a&task=b", "task"), ("task=%FF", "query"), ("task=a&max_tokens=x", "max_tokens")],
+    [
+        ("", "task"),
+        ("task=a&task=b", "task"),
+        ("task=%FF", "query"),
+        ("task=a&max_tokens=x", "max_tokens"),
+        ("task=a&cache.mode=off", "cache.mode"),
+        ("task=a&cache.ttl_seconds=604801", "cache.ttl_seconds"),
+        ("task=a&context=%7B%7D", "context"),
+    ],
 )
 async def test_a_bad_query_is_refused_and_its_field_named(http: httpx.AsyncClient, query: str, field: str) -> None:
     response = await http.get(f"{TASK}?{query}")
@@ -88,6 +99,7 @@ async def test_a_bad_query_is_refused_and_its_field_named(http: httpx.AsyncClien
         (b'{"model": "m"}', 400, "messages"),
         (b'{"model": "m", "messages": [{"role": "user", "content": 5}]}', 400, "messages[0].content"),
         (b'{"model": "m", "messages": []}', 400, "messages"),
+        (b'{"model": "m", "messages": [], "cache": {"mode": "off"}}', 400, "cache.mode"),
         (b'{"model": "m", "messages": [{"role": "user", "content": "a"}], "functions": []}', 400, "functions"),
         (json.dumps({"model": "x" * MAX_BYTES}).encode(), 413, "body"),
     ],
@@ -121,7 +133,9 @@ async def test_a_request_id_that_could_not_travel_on_is_replaced(http: httpx.Asy
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("header", [b"traceparent", b"tracestate", b"cache-control", b"content-type", b"accept"])
+@pytest.mark.parametrize(
+    "header", [b"traceparent", b"tracestate", b"cache-control", b"pragma", b"content-type", b"accept"]
+)
 async def test_headers_full_of_garbage_do_no_harm(http: httpx.AsyncClient, header: bytes) -> None:
     response = await http.post(TASK, json={"task": "Hello"}, headers={header: b"\xe9\xff=,;"})
     assert response.status_code == 200
@@ -169,7 +183,7 @@ async def test_no_preferences_are_a_fault_of_ours(
 
 
 @leave_the_server_alone
-@given(query=st.dictionaries(st.sampled_from(TaskBody.__struct_fields__), st.text(max_size=8), max_size=4))
+@given(query=st.dictionaries(st.sampled_from(TaskQuery.__struct_encode_fields__), st.text(max_size=8), max_size=4))
 async def test_no_query_is_a_fault_of_ours(http: httpx.AsyncClient, query: dict[str, str]) -> None:
     assert (await http.get(TASK, params=query)).status_code < 500
 

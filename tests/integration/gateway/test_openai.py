@@ -14,6 +14,7 @@ from tests.integration.gateway.scripted_agent import (
     completed,
     delta,
     tool_call,
+    tool_result,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -41,7 +42,15 @@ async def test_a_completion(openai: AsyncOpenAI, agent: ScriptedAgent) -> None:
 
 
 async def test_a_streamed_completion(openai: AsyncOpenAI, agent: ScriptedAgent) -> None:
-    agent.on("Slowly.", HEARTBEAT, delta("Hel"), HEARTBEAT, delta("lo"), completed(pb.FINISH_REASON_LENGTH))
+    agent.on(
+        "Slowly.",
+        HEARTBEAT,
+        delta("Hel"),
+        tool_result("c1", "search", "4 results"),
+        HEARTBEAT,
+        delta("lo"),
+        completed(pb.FINISH_REASON_LENGTH),
+    )
     chunks = [
         chunk
         async for chunk in await openai.chat.completions.create(model="m", messages=asking("Slowly."), stream=True)
@@ -129,6 +138,7 @@ async def test_a_refusal_is_the_packages_own_error(openai: AsyncOpenAI, agent: S
         (Reason.RATE_LIMITED, sdk.RateLimitError, "rate_limit_error"),
         (Reason.MODEL_UNAVAILABLE, sdk.InternalServerError, "server_error"),
         (Reason.MODEL_TIMEOUT, sdk.InternalServerError, "server_error"),
+        (Reason.NOT_CACHED, sdk.InternalServerError, "server_error"),
     ],
 )
 async def test_every_kind_of_error_is_understood(

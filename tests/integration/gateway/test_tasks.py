@@ -17,6 +17,7 @@ from tests.integration.gateway.scripted_agent import (
     completed,
     delta,
     tool_call,
+    tool_result,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -43,7 +44,14 @@ async def test_a_task_is_answered(http: httpx.AsyncClient) -> None:
         "model": "small",
         "why": "the default model",
         "tool_calls": [],
-        "cache": {"status": "miss", "level": None, "age_seconds": None},
+        "cache": {
+            "status": "miss",
+            "level": None,
+            "age_seconds": None,
+            "key": None,
+            "ttl_seconds": None,
+            "stale": False,
+        },
         "usage": {"input_tokens": 2, "output_tokens": 3, "cost_usd": 0.25},
         "session_id": None,
         "replica": "agent-7",
@@ -66,30 +74,14 @@ async def test_who_asks_arrives_with_the_task(http: httpx.AsyncClient, agent: Sc
     assert (served.identity.tenant, served.request_id) == ("acme", "request-1")
 
 
-@pytest.mark.parametrize(
-    ("cache_control", "mode"),
-    [
-        ("", pb.CACHE_MODE_DEFAULT),
-        ("max-age=0", pb.CACHE_MODE_DEFAULT),
-        ("no-store", pb.CACHE_MODE_BYPASS),
-        ("max-age=0, No-Store", pb.CACHE_MODE_BYPASS),
-        ("no-cache", pb.CACHE_MODE_BYPASS),
-    ],
-)
-async def test_cache_control_is_heeded(
-    http: httpx.AsyncClient, agent: ScriptedAgent, cache_control: str, mode: pb.CacheMode.ValueType
-) -> None:
-    await http.post(TASK, json={"task": "Fresh?"}, headers={"cache-control": cache_control})
-    assert agent.asked[-1].cache.mode == mode
-
-
 async def test_tools_are_asked_for_and_never_run(http: httpx.AsyncClient, agent: ScriptedAgent) -> None:
     agent.on("Add.", tool_call("c1", "add", '{"a": 1}'), completed(pb.FINISH_REASON_TOOL_CALLS))
-    tool = {"name": "add", "parameters": {"type": "object"}}
+    tool = {"name": "add", "parameters": {"type": "object"}, "has_side_effects": True}
     answer = (await http.post(TASK, json={"task": "Add.", "tools": [tool], "tool_choice": "add"})).json()
     assert (answer["finish_reason"], answer["output"]) == ("tool_calls", "")
     assert answer["tool_calls"] == [{"id": "c1", "name": "add", "arguments": '{"a": 1}'}]
     assert (agent.asked[-1].tools[0].name, agent.asked[-1].tool_choice) == ("add", "add")
+    assert agent.asked[-1].tools[0].has_side_effects
 
 
 async def test_a_stream_tells_every_event_with_its_id_and_ends_with_done(http: httpx.AsyncClient) -> None:
@@ -104,7 +96,14 @@ async def test_a_stream_tells_every_event_with_its_id_and_ends_with_done(http: h
             "stream_id": "stream_1",
             "model": "small",
             "why": "",
-            "cache": {"status": "hit", "level": "l2", "age_seconds": 1.5},
+            "cache": {
+                "status": "hit",
+                "level": "l2",
+                "age_seconds": 1.5,
+                "key": None,
+                "ttl_seconds": None,
+                "stale": False,
+            },
             "session_id": None,
             "replica": "agent-7",
             "created": 1_700_000_000.0,
@@ -134,6 +133,15 @@ async def test_a_stream_is_sent_piece_by_piece(http: httpx.AsyncClient, agent: S
 async def test_a_stream_can_be_asked_for_in_a_query(http: httpx.AsyncClient) -> None:
     response = await http.get(TASK, params={"task": "Hello", "stream": "true"})
     assert response.text.endswith("data: [DONE]\n\n")
+
+
+async def test_what_the_agents_own_tools_gave_back_is_told_in_a_stream(
+    http: httpx.AsyncClient, agent: ScriptedAgent
+) -> None:
+    agent.on("Look up.", tool_result("c1", "search", "4 results"), delta("4"), completed())
+    _, data = (await streamed(http, "Look up."))[1].split("\n")
+    told = json.loads(data.removeprefix("data: "))
+    assert told == {"type": "tool_result", "id": "c1", "name": "search", "content": "4 results"}
 
 
 async def test_a_heartbeat_is_a_comment_without_an_id(http: httpx.AsyncClient, agent: ScriptedAgent) -> None:

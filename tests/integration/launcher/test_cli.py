@@ -19,6 +19,7 @@ from tests.ports import free_port
 COMMANDS = [
     ["up"], ["run"], ["check"], ["migrate"], ["settings"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "update"], ["keys", "revoke"],
+    ["cache"], ["cache", "stats"], ["cache", "get"], ["cache", "invalidate"], ["cache", "warm"],
 ]  # fmt: skip
 
 

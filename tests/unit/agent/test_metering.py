@@ -88,6 +88,14 @@ def test_a_model_that_tells_of_no_tokens_at_all_is_not_free() -> None:
     assert metered(Delta("Hello"), Usage(0, 0)).used() == SHOWN + 2
 
 
+def test_an_answer_for_which_no_model_was_asked_is_free() -> None:
+    assert metered(Delta("Hello"), Usage(7, 11, from_cache=True), Completed(FinishReason.STOP)).used() == 0
+
+
+def test_beside_an_output_from_the_cache_what_a_model_was_asked_for_counts() -> None:
+    assert metered(Delta("Hello"), Usage(7, 11, from_cache=True), Usage(1, 2)).used() == 3
+
+
 def test_a_model_that_tells_of_too_many_is_not_believed() -> None:
     assert metered(Usage(2**63, 2**63)).used() == MOST_TOKENS
 

@@ -15,6 +15,7 @@ from services.agent.conversation import (
     ToolCall,
     Usage,
 )
+from services.agent.metering import MOST_TOKENS
 from services.agent.openai_wire import Chunk, StreamReader, chat_body, error_message
 from services.agent.ports import ChatRequest
 
@@ -71,7 +72,12 @@ def test_sampling_is_handed_on_as_it_is_though_it_be_zero() -> None:
 )
 def test_tools_and_their_choice_are_in_openais_form(choice: str, wire: object) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    request = ChatRequest(model="small", messages=(USER,), tools=(Tool("add", "Adds.", schema),), tool_choice=choice)
+    request = ChatRequest(
+        model="small",
+        messages=(USER,),
+        tools=(Tool("add", "Adds.", schema, has_side_effects=True),),
+        tool_choice=choice,
+    )
     function = {"name": "add", "description": "Adds.", "parameters": schema}
     body = body_of(request)
     assert (body["tools"], body["tool_choice"]) == ([{"type": "function", "function": function}], wire)
@@ -100,6 +106,11 @@ def test_a_stream_is_deltas_then_usage_then_completed() -> None:
         finish("stop"),
         usage,
     ) == [Delta("Hel"), Delta("lo"), Usage(3, 2), Completed(FinishReason.STOP)]
+
+
+def test_a_model_that_tells_of_impossibly_many_tokens_is_not_believed() -> None:
+    usage = f'{{"choices": [], "usage": {{"prompt_tokens": {10**30}, "completion_tokens": {2**64}}}}}'
+    assert read(text("Hi"), finish("stop"), usage)[1] == Usage(MOST_TOKENS, MOST_TOKENS)
 
 
 def test_tool_calls_in_pieces_are_put_together_in_order() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from meshkit.errors import Reason, ShoalError
 from services.agent.conversation import Message, Role, Sampling, Tool, ToolCall
-from services.agent.request import MAX_STOPS, MAX_TOOLS, TurnRequest, check, check_id
+from services.agent.request import MAX_STOPS, MAX_TAGS, MAX_TOOLS, CacheControl, TurnRequest, check, check_id
 
 TASK_MAX_BYTES = 100
 CALL = ToolCall("call_1", "add", "{}")
@@ -28,7 +28,9 @@ GOOD = {
         sampling=Sampling(max_tokens=1, temperature=2, top_p=1, stop=("a", "b", "c", "d"), seed=-1),
         tools=tools(*(f"tool_{number}" for number in range(MAX_TOOLS - 1)), "n" * 64),
         tool_choice="tool_0",
+        cache=CacheControl(ttl_seconds=7 * 24 * 3600, tags=("A.z_0:-" + "t" * 57, *("t",) * (MAX_TAGS - 1))),
     ),
+    "the shortest time to live": TurnRequest(task="a", cache=CacheControl(ttl_seconds=1)),
     "the coldest sampling": TurnRequest(task="a", sampling=Sampling(temperature=0, top_p=0.001)),
     "a new session": TurnRequest(task="a", session_id="new"),
     "history": TurnRequest(task="a", history=(Message(Role.SYSTEM, "s"), Message(Role.USER, "u"))),
@@ -76,6 +78,14 @@ BAD = {
     "tools of one name": bad("tools", tools=tools("add", "add")),
     "a large context": bad("context", context={"a": "x" * TASK_MAX_BYTES}),
     "a choice without tools": bad("tool_choice", tool_choice="required"),
+    "no time to live": bad("cache.ttl_seconds", cache=CacheControl(ttl_seconds=0)),
+    "more than a week to live": bad("cache.ttl_seconds", cache=CacheControl(ttl_seconds=7 * 24 * 3600 + 1)),
+    "many tags": bad("cache.tags", cache=CacheControl(tags=("t",) * (MAX_TAGS + 1))),
+    "an empty tag": bad("cache.tags", cache=CacheControl(tags=("",))),
+    "a long tag": bad("cache.tags", cache=CacheControl(tags=("t" * 65,))),
+    "a tag of two words": bad("cache.tags", cache=CacheControl(tags=("a b",))),
+    "a tag of another tenant": bad("cache.tags", cache=CacheControl(tags=("rival/tag/a",))),
+    "a tag with a newline": bad("cache.tags", cache=CacheControl(tags=("a\n",))),
     "another tool's choice": bad("tool_choice", tools=tools("add"), tool_choice="subtract"),
 }
 

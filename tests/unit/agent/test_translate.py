@@ -21,20 +21,30 @@ from services.agent.conversation import (
     Sampling,
     Tool,
     ToolCall,
+    ToolResult,
     Usage,
 )
-from services.agent.request import CacheMode, TurnRequest
-from services.agent.turn import CacheStatus, Started
+from services.agent.ports import Lifetime
+from services.agent.report import CacheReport, CacheStatus, Started
+from services.agent.request import CacheControl, CacheMode, TurnRequest
 from shoal.agent.v1 import agent_pb2 as pb
 
+KEY = "0123456789abcdef" * 4
+HIT = CacheReport(
+    status=CacheStatus.HIT,
+    key=KEY,
+    level="l2",
+    age_seconds=3601.5,
+    is_stale=True,
+    lifetime=Lifetime(ttl_seconds=3600.0, stale_seconds=60.0),
+    public=True,
+)
 STARTED = Started(
     id="turn_1",
     stream_id="stream_1",
     model="small",
     why="the default model",
-    cache_status=CacheStatus.HIT,
-    cache_level="l2",
-    cache_age_seconds=1.5,
+    cache=HIT,
     session_id="s",
     created=1_800_000_000.25,
 )
@@ -48,7 +58,7 @@ def role_in(number: int) -> Role:
 
 def cache_mode_in(number: int) -> CacheMode:
     request = pb.ExecuteRequest(cache=pb.CacheControl(mode=pb.CacheMode.ValueType(number)))
-    return translate.turn_request(request).cache_mode
+    return translate.turn_request(request).cache.mode
 
 
 def numbers_of(enum: EnumTypeWrapper) -> set[int]:
@@ -79,11 +89,7 @@ def test_no_cache_mode_is_the_default_one() -> None:
         (
             pb.CacheStatus,
             CacheStatus,
-            lambda status: (
-                translate.cache_report(
-                    Started(id="", stream_id="", model="", why="", cache_status=status, session_id="", created=0)
-                ).status
-            ),
+            lambda status: translate.cache_report(CacheReport(status=status)).status,
         ),
         (
             pb.FinishReason,
@@ -107,15 +113,18 @@ def test_every_field_of_a_request_arrives() -> None:
         user_id="ann",
         model="small",
         sampling=pb.SamplingParameters(max_tokens=1, temperature=0, top_p=0.5, stop=["x"], seed=-1),
-        tools=[pb.Tool(name="add", description="Adds.", parameters=to_struct({"type": "object"}))],
+        tools=[
+            pb.Tool(name="add", description="Adds.", parameters=to_struct({"type": "object"}), has_side_effects=True)
+        ],
         tool_choice="add",
-        cache=pb.CacheControl(mode=pb.CACHE_MODE_BYPASS),
+        cache=pb.CacheControl(mode=pb.CACHE_MODE_REFRESH, ttl_seconds=60, tags=["b", "a", "b"], public=True),
         history=[
             pb.Message(role=pb.ROLE_ASSISTANT, tool_calls=[pb.ToolCall(id="call_1", name="add", arguments="{}")]),
             pb.Message(role=pb.ROLE_TOOL, content="3", tool_call_id="call_1"),
         ],
     )
-    assert {field.name for field, _ in request.ListFields()} == set(pb.ExecuteRequest.DESCRIPTOR.fields_by_name)
+    for message in (request, request.cache, request.tools[0]):
+        assert {field.name for field, _ in message.ListFields()} == set(message.DESCRIPTOR.fields_by_name)
     assert translate.turn_request(request) == TurnRequest(
         task="Add.",
         context=NESTED,
@@ -123,9 +132,9 @@ def test_every_field_of_a_request_arrives() -> None:
         user_id="ann",
         model="small",
         sampling=Sampling(max_tokens=1, temperature=0.0, top_p=0.5, stop=("x",), seed=-1),
-        tools=(Tool("add", "Adds.", {"type": "object"}),),
+        tools=(Tool("add", "Adds.", {"type": "object"}, has_side_effects=True),),
         tool_choice="add",
-        cache_mode=CacheMode.BYPASS,
+        cache=CacheControl(mode=CacheMode.REFRESH, ttl_seconds=60, tags=("b", "a"), public=True),
         history=(
             Message(Role.ASSISTANT, "", tool_calls=(ToolCall("call_1", "add", "{}"),)),
             Message(Role.TOOL, "3", tool_call_id="call_1"),
@@ -175,7 +184,17 @@ def test_a_message_goes_out_with_all_it_has() -> None:
 def test_started_goes_out_with_all_it_has() -> None:
     started = translate.stream_response(STARTED, sequence=1, replica="agent-1").started
     assert {field.name for field, _ in started.ListFields()} == set(pb.Started.DESCRIPTOR.fields_by_name)
-    assert started.cache == pb.CacheReport(status=pb.CACHE_STATUS_HIT, level="l2", age_seconds=1.5)
+    assert {field.name for field, _ in started.cache.ListFields()} == set(pb.CacheReport.DESCRIPTOR.fields_by_name)
+    assert started.cache == pb.CacheReport(
+        status=pb.CACHE_STATUS_HIT,
+        level="l2",
+        age_seconds=3601.5,
+        key=KEY,
+        ttl_seconds=3600,
+        stale_seconds=60,
+        stale=True,
+        public=True,
+    )
     assert (started.replica, started.created.ToNanoseconds()) == ("agent-1", 1_800_000_000_250_000_000)
 
 
@@ -184,12 +203,16 @@ def test_every_event_goes_out_as_its_own_kind() -> None:
         STARTED,
         Delta("a"),
         ToolCall("c", "add", "{}"),
+        ToolResult("c", "search", "found", has_side_effects=True),
         Usage(1, 2, 0.5),
         Completed(FinishReason.STOP),
     ]
     kinds = [translate.stream_response(event, sequence=7, replica="").WhichOneof("event") for event in events]
-    assert kinds == ["started", "delta", "tool_call", "usage", "completed"]
-    assert translate.stream_response(events[3], sequence=7, replica="") == pb.ExecuteStreamResponse(
+    assert kinds == ["started", "delta", "tool_call", "tool_result", "usage", "completed"]
+    assert translate.stream_response(events[3], sequence=7, replica="").tool_result == pb.ToolResult(
+        id="c", name="search", content="found", has_side_effects=True
+    )
+    assert translate.stream_response(events[4], sequence=7, replica="") == pb.ExecuteStreamResponse(
         sequence=7, usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5)
     )
 
@@ -197,8 +220,10 @@ def test_every_event_goes_out_as_its_own_kind() -> None:
 def test_a_whole_turn_in_one_message_has_all_its_events() -> None:
     call = ToolCall("call_1", "add", "{}")
     events: list[AnswerEvent] = [Delta("Hel"), Delta("lo"), call, Usage(1, 2, 0.5), Completed(FinishReason.TOOL_CALLS)]
-    response = translate.execute_response(STARTED, events, replica="agent-1")
+    kept = CacheReport(status=CacheStatus.MISS, key=KEY, lifetime=Lifetime(ttl_seconds=60))
+    response = translate.execute_response(STARTED, events, cache=kept, replica="agent-1")
     assert {field.name for field, _ in response.ListFields()} == set(pb.ExecuteResponse.DESCRIPTOR.fields_by_name)
+    assert response.cache == pb.CacheReport(status=pb.CACHE_STATUS_MISS, key=KEY, ttl_seconds=60)
     assert response.output == "Hello"
     assert list(response.tool_calls) == [pb.ToolCall(id="call_1", name="add", arguments="{}")]
     assert response.usage.output_tokens == 2

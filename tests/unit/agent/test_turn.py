@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from contextlib import aclosing
 
-import msgspec
 import pytest
 
 from meshkit.errors import Reason, ShoalError
@@ -21,23 +20,14 @@ from services.agent.conversation import (
     Usage,
 )
 from services.agent.ports import AgentTurn
-from services.agent.request import CacheMode, TurnRequest
-from services.agent.turn import CacheStatus, Started
+from services.agent.report import CacheReport, CacheStatus, Started
+from services.agent.request import CacheControl, CacheMode, TurnRequest
 from tests.unit.agent.scripted_agent import ScriptedAgent, Step
-from tests.unit.agent.world import ACME, ANONYMOUS, HELLO, NOW, STOP, World
+from tests.unit.agent.world import ANONYMOUS, NOW, STOP, World
 
 TASK = TurnRequest(task="Say hello.")
+IN_SESSION = TurnRequest(task="Say hello.", session_id="s")
 PRICED = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000, 21.0), STOP)
-OTHERS: dict[str, dict[str, Any]] = {
-    "another task": {"task": "Say goodbye."},
-    "other facts": {"context": {"to": "the world"}},
-    "another model": {"model": "large"},
-    "the same model, but by name": {"model": "small"},
-    "other sampling": {"sampling": Sampling(seed=1)},
-    "other tools": {"tools": (Tool("add", "", {}),)},
-    "another choice of tools": {"tool_choice": "none"},
-    "other history": {"history": (Message(Role.USER, "Hi."),)},
-}
 
 
 def world_of(*script: Step) -> World:
@@ -46,16 +36,17 @@ def world_of(*script: Step) -> World:
 
 async def test_a_turn_has_a_beginning_a_priced_answer_and_an_end() -> None:
     world = World()
-    started = Started(
+    begun, answer = await world.turn(TASK)
+    assert begun == Started(
         id="turn_1",
         stream_id="stream_2",
         model="small",
         why="the default model",
-        cache_status=CacheStatus.MISS,
+        cache=CacheReport(status=CacheStatus.MISS, key=world.cache.look_ups[0].key),
         session_id="",
         created=NOW,
     )
-    assert await world.turn(TASK) == (started, list(PRICED))
+    assert answer == list(PRICED)
 
 
 async def test_the_agent_is_given_the_whole_prompt() -> None:
@@ -64,16 +55,17 @@ async def test_the_agent_is_given_the_whole_prompt() -> None:
     await world.events(
         TurnRequest(task="Add.", model="large", sampling=Sampling(seed=1), tools=(tool,), tool_choice="add")
     )
-    assert world.agent.turns == [
-        AgentTurn(
-            model="large",
-            messages=(Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Add.")),
-            sampling=Sampling(seed=1),
-            tools=(tool,),
-            tool_choice="add",
-            tenant="acme",
-        )
-    ]
+    (turn,) = world.agent.turns
+    assert turn.kept_output is not None
+    assert turn == AgentTurn(
+        model="large",
+        messages=(Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Add.")),
+        sampling=Sampling(seed=1),
+        tools=(tool,),
+        tool_choice="add",
+        tenant="acme",
+        kept_output=turn.kept_output,
+    )
 
 
 async def test_a_hit_is_replayed_without_the_agent() -> None:
@@ -81,7 +73,7 @@ async def test_a_hit_is_replayed_without_the_agent() -> None:
     await world.events(TASK)
     started, answer = await world.turn(TASK)
     assert tuple(answer) == PRICED
-    assert (started.cache_status, started.cache_level, started.cache_age_seconds) == (CacheStatus.HIT, "l1", 7.0)
+    assert (started.cache.status, started.cache.level, started.cache.age_seconds) == (CacheStatus.HIT, "l1", 7.0)
     assert len(world.agent.turns) == 1
 
 
@@ -90,18 +82,19 @@ async def test_a_hit_names_the_model_that_answered_though_the_default_is_another
     await before.events(TASK)
     after = World(models=("large", "small"), cache=before.cache)
     started = await after.started(TASK)
-    assert (started.cache_status, started.model) == (CacheStatus.HIT, "small")
+    assert (started.cache.status, started.model) == (CacheStatus.HIT, "small")
 
 
 @pytest.mark.parametrize(
-    "request_", [TurnRequest(task="Hello.", cache_mode=CacheMode.BYPASS), TurnRequest(task="Hello now.")]
+    "request_",
+    [TurnRequest(task="Hello.", cache=CacheControl(mode=CacheMode.BYPASS)), TurnRequest(task="Hello now.")],
 )
 async def test_a_bypass_neither_looks_up_nor_stores(request_: TurnRequest) -> None:
     world = World()
     for _ in range(2):
-        assert (await world.started(request_)).cache_status is CacheStatus.BYPASS
+        assert (await world.started(request_)).cache.status is CacheStatus.BYPASS
     assert len(world.agent.turns) == 2
-    assert (world.cache.asked, world.cache.kept) == ([], {})
+    assert (world.cache.look_ups, world.cache.kept) == ([], {})
 
 
 @pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
@@ -124,9 +117,8 @@ async def test_the_wish_for_a_tool_is_stored_like_an_answer() -> None:
 )
 async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list[Step]) -> None:
     world = world_of(*script)
-    request = msgspec.structs.replace(TASK, session_id="s")
     with pytest.raises(ShoalError) as failed:
-        await world.events(request)
+        await world.events(IN_SESSION)
     assert failed.value.reason is Reason.MODEL_UNAVAILABLE
     assert world.cache.kept == {}
     assert (await world.sessions.load("acme", "s")).messages == ()
@@ -134,7 +126,7 @@ async def test_an_agent_that_does_not_end_with_completed_has_failed(script: list
 
 async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_nothing_behind() -> None:
     world = world_of(Delta("Hel"), ShoalError(Reason.MODEL_TIMEOUT, "silent"))
-    async with world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME) as (_, answer):
+    async with world.running(IN_SESSION) as turn, aclosing(turn.events()) as answer:
         assert await anext(answer) == Delta("Hel")
         with pytest.raises(ShoalError, match="silent"):
             await anext(answer)
@@ -145,9 +137,8 @@ async def test_a_failure_in_the_middle_comes_after_what_was_said_and_leaves_noth
 
 async def test_closing_a_turn_closes_its_agent_and_leaves_nothing_behind() -> None:
     world = World()
-    async with world.runner.run(msgspec.structs.replace(TASK, session_id="s"), ACME) as (_, answer):
+    async with world.running(IN_SESSION) as turn, aclosing(turn.events()) as answer:
         assert await anext(answer) == Delta("Hel")
-        await answer.aclose()
     assert world.agent.ended == 1
     assert world.cache.kept == {}
     assert (await world.sessions.load("acme", "s")).messages == ()
@@ -171,7 +162,7 @@ async def test_cancelling_a_turn_ends_an_agent_that_waits() -> None:
 
 async def test_who_has_seen_the_end_finds_the_answer_stored() -> None:
     world = World()
-    async with world.runner.run(TASK, ACME) as (_, answer):
+    async with world.running(TASK) as turn, aclosing(turn.events()) as answer:
         async for event in answer:
             assert bool(world.cache.kept) == (event == STOP)
 
@@ -182,30 +173,3 @@ async def test_an_unknown_model_is_refused_before_anything_else() -> None:
         await world.events(TurnRequest(task="Hello.", model="largest", session_id="s"), ANONYMOUS)
     assert (refused.value.reason, refused.value.field) == (Reason.MODEL_UNKNOWN, "model")
     assert world.agent.turns == []
-
-
-async def test_the_same_turn_has_the_same_key() -> None:
-    world = World()
-    assert await world.key_of(TASK) == await world.key_of(TASK)
-    assert await world.key_of(TASK) == await World().key_of(TASK)
-
-
-@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
-async def test_what_may_change_the_answer_changes_the_key(change: dict[str, Any]) -> None:
-    world = World()
-    assert await world.key_of(TASK) != await world.key_of(msgspec.structs.replace(TASK, **change))
-
-
-async def test_tenant_agent_and_instructions_change_the_key() -> None:
-    keys = {
-        await World().key_of(TASK),
-        await World().key_of(TASK, msgspec.structs.replace(ACME, tenant="rival")),
-        await World(agent=ScriptedAgent(*HELLO, version="2")).key_of(TASK),
-        await World(system_prompt="Be kind.").key_of(TASK),
-    }
-    assert len(keys) == 4
-
-
-async def test_key_and_tier_of_a_caller_do_not_change_the_key() -> None:
-    colleague = msgspec.structs.replace(ACME, key_id="key_2", tier="free")
-    assert await World().key_of(TASK, colleague) == await World().key_of(TASK)

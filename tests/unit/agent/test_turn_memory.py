@@ -1,6 +1,7 @@
 """What a turn remembers and is told: sessions and preferences."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -50,7 +51,7 @@ class HangingSessionStore(MemorySessionStore):
 
 async def test_a_session_remembers_task_and_answer_before_the_end_is_seen() -> None:
     world = World()
-    async with world.runner.run(IN_SESSION, ACME) as (_, answer):
+    async with world.running(IN_SESSION) as turn, aclosing(turn.events()) as answer:
         async for event in answer:
             assert await messages_of(world) == ((SAID, HEARD) if event == STOP else ())
 
@@ -106,7 +107,7 @@ async def test_facts_and_cut_off_answers_and_wishes_for_tools_are_remembered() -
 
 async def test_a_session_that_is_deleted_during_the_turn_stays_deleted() -> None:
     world = World(agent=ScriptedAgent(Delta("Hello"), lambda: world.sessions.delete("acme", "s"), STOP))
-    async with world.runner.run(IN_SESSION, ACME) as (_, answer):
+    async with world.running(IN_SESSION) as turn, aclosing(turn.events()) as answer:
         assert await anext(answer) == Delta("Hello")
         with pytest.raises(ShoalError) as refused:
             await anext(answer)

@@ -36,8 +36,8 @@ async def read(world: World) -> None:
 async def read_with_heartbeats(world: World) -> None:
     """A turn as ExecuteStream runs it: another task computes the answer."""
     async with (
-        world.runner.run(TASK, METERED) as (_, answer),
-        aclosing(with_heartbeats(answer, interval_seconds=60)) as events,
+        world.running(TASK, METERED) as turn,
+        aclosing(with_heartbeats(turn.events(), interval_seconds=60)) as events,
     ):
         async for _ in events:
             pass
@@ -45,7 +45,7 @@ async def read_with_heartbeats(world: World) -> None:
 
 async def test_a_turn_reserves_before_it_begins_and_settles_what_the_model_tells() -> None:
     world = world_of(Delta("Hello"), Usage(7, 11), STOP)
-    async with world.runner.run(TASK, METERED) as (_, answer):
+    async with world.running(TASK, METERED) as turn, aclosing(turn.events()) as answer:
         assert world.quota.running == {"reservation_1": SHOWN + 1000}
         assert world.agent.turns == []
         async for event in answer:
@@ -56,7 +56,7 @@ async def test_a_turn_reserves_before_it_begins_and_settles_what_the_model_tells
 async def test_max_tokens_are_reserved_where_a_caller_names_them() -> None:
     world = World()
     request = msgspec.structs.replace(TASK, sampling=Sampling(max_tokens=20))
-    async with world.runner.run(request, METERED):
+    async with world.running(request, METERED):
         assert world.quota.running == {"reservation_1": SHOWN + 20}
 
 
@@ -114,14 +114,14 @@ async def test_an_agent_that_does_not_end_with_completed_is_settled() -> None:
 
 async def test_a_client_who_leaves_before_the_first_event_has_used_nothing() -> None:
     world = World()
-    async with world.runner.run(TASK, METERED):
+    async with world.running(TASK, METERED):
         pass
     assert (world.agent.turns, world.quota.settled) == ([], [("reservation_1", 0)])
 
 
 async def test_a_client_who_leaves_half_way_pays_for_what_was_said() -> None:
     world = World()
-    async with world.runner.run(TASK, METERED) as (_, answer), aclosing(answer):
+    async with world.running(TASK, METERED) as turn, aclosing(turn.events()) as answer:
         assert await anext(answer) == Delta("Hel")
     assert (world.agent.ended, world.quota.settled) == (1, [("reservation_1", SHOWN + 1)])
 
@@ -196,7 +196,7 @@ async def test_a_renewal_that_fails_is_tried_again() -> None:
 
 async def test_the_place_of_a_turn_is_free_for_the_next() -> None:
     world = World(quota=MemoryQuota(places=1))
-    async with world.runner.run(TASK, METERED) as (_, answer), aclosing(answer):
+    async with world.running(TASK, METERED):
         with pytest.raises(ShoalError) as refused:
             await world.events(TASK, METERED)
         assert refused.value.reason is Reason.RATE_LIMITED

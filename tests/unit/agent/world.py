@@ -1,26 +1,36 @@
 """A turn runner with everything around it in memory."""
 
 import asyncio
+import dataclasses
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Never
 
+from meshkit import call
+from meshkit.call import Call
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Authentication, Identity
 from services.agent.conversation import AnswerEvent, Completed, Delta, FinishReason, Usage
+from services.agent.memory import Memory
 from services.agent.model_catalog import ModelCatalog
-from services.agent.ports import CachedAnswer
+from services.agent.ports import CachedAnswer, CachedKind, Lead, Lifetime
 from services.agent.preference_store import MemoryPreferenceStore
 from services.agent.pricing import PriceList
+from services.agent.renewals import Renewals
+from services.agent.report import CacheReport, Started
 from services.agent.request import TurnRequest
 from services.agent.reservations import Reserver
 from services.agent.session_store import MemorySessionStore
-from services.agent.turn import Started, TurnRunner
+from services.agent.time_words import TimeWords
+from services.agent.turn import RunningTurn, TurnRunner
 from tests.unit.agent.scripted_agent import ScriptedAgent
 from tests.unit.agent.scripted_model import ScriptedModel
 
+TTL_SECONDS = 3600.0
+STALE_SECONDS = 60.0
 NOW = 1_800_000_000.0
 STOP = Completed(FinishReason.STOP)
 HELLO: Sequence[AnswerEvent] = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000), STOP)
@@ -30,19 +40,66 @@ UNCHECKED = Identity("unchecked", "anonymous", "", Authentication.UNCHECKED, NOW
 ANONYMOUS = Identity("anonymous-1", "anonymous", "203.0.113.7/32", Authentication.ANONYMOUS, NOW)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One look-up."""
+
+    key: str
+    kind: CachedKind = CachedKind.RESPONSE
+    part_of: str = ""
+    refresh: bool = False
+
+
 class MemoryCache:
-    """Answers in a dict; remembers which keys were asked for."""
+    """Answers in a dict, as the cache service keeps them, but of a fixed age; remembers what it was asked for."""
 
     def __init__(self) -> None:
         self.kept: dict[str, CachedAnswer] = {}
-        self.asked: list[str] = []
+        self.leads: dict[str, Lead] = {}
+        """The leads with which answers were handed in, by key."""
+        self.look_ups: list[Asked] = []
+        self.age_seconds = 7.0
+        self.is_gone = False
+        self._renewed: set[str] = set()
 
-    async def open(self, key: str) -> CachedAnswer | None:
-        self.asked.append(key)
-        return self.kept.get(key)
+    async def open(
+        self, key: str, kind: CachedKind, *, part_of: str = "", refresh: bool = False
+    ) -> CachedAnswer | Lead | None:
+        self.look_ups.append(Asked(key=key, kind=kind, part_of=part_of, refresh=refresh))
+        if self.is_gone:
+            return None
+        lead = Lead(key, kind, generation=len(self.look_ups))
+        if refresh or key not in self.kept:
+            return lead
+        answer = dataclasses.replace(self.kept[key], age_seconds=self.age_seconds)
+        if answer.is_stale and key not in self._renewed:
+            self._renewed.add(key)
+            return dataclasses.replace(answer, renewal=lead)
+        return answer
 
-    async def store(self, key: str, *, model: str, events: Sequence[AnswerEvent]) -> None:
-        self.kept[key] = CachedAnswer(model, tuple(events), "l1", 7.0)
+    async def keep(
+        self,
+        lead: Lead,
+        *,
+        model: str,
+        events: Sequence[AnswerEvent],
+        tags: Sequence[str] = (),
+        ttl_seconds: int | None = None,
+    ) -> Lifetime | None:
+        if self.is_gone:
+            return None
+        lifetime = Lifetime(ttl_seconds=ttl_seconds or TTL_SECONDS, stale_seconds=STALE_SECONDS)
+        self.leads[lead.key] = lead
+        self.kept[lead.key] = CachedAnswer(
+            model=model,
+            events=tuple(events),
+            level="l1",
+            age_seconds=0.0,
+            lifetime=lifetime,
+            tags=tuple(tags),
+            asked_ttl_seconds=ttl_seconds,
+        )
+        return lifetime
 
 
 class MemoryQuota:
@@ -94,30 +151,48 @@ class World:
     ttl_seconds: float = 60.0
     system_prompt: str = "Be brief."
     models: Sequence[str] = ("small", "large")
+    renewals_at_once: int = 16
 
     def __post_init__(self) -> None:
         numbers, reservations = itertools.count(1), itertools.count(1)
+        self.renewals = Renewals(most=self.renewals_at_once, seconds=60)
         self.runner = TurnRunner(
             agent=self.agent,
             catalog=ModelCatalog(provider=ScriptedModel(), names=self.models, clock=lambda: NOW),
             prices=PriceList.parse("small=1/10"),
-            sessions=self.sessions,
-            preferences=self.preferences,
+            memory=Memory(sessions=self.sessions, preferences=self.preferences),
             cache=self.cache,
+            time_words=TimeWords.parse(""),
             reserver=Reserver(
                 self.quota,
                 answer_tokens=1000,
                 ttl_seconds=self.ttl_seconds,
                 mint_id=lambda prefix: f"{prefix}_{next(reservations)}",
             ),
+            renewals=self.renewals,
             system_prompt=self.system_prompt,
             mint_id=lambda prefix: f"{prefix}_{next(numbers)}",
             clock=lambda: NOW,
         )
 
+    @asynccontextmanager
+    async def running(self, request: TurnRequest, caller: Identity = ACME) -> AsyncIterator[RunningTurn]:
+        """A turn in the middle of its call."""
+        serving = Call("request-1", caller, "signed", deadline=time.monotonic() + 60)
+        with call.serving(serving):
+            async with self.runner.run(request, caller) as running:
+                yield running
+
     async def turn(self, request: TurnRequest, caller: Identity = ACME) -> tuple[Started, list[AnswerEvent]]:
-        async with self.runner.run(request, caller) as (started, answer), aclosing(answer):
-            return started, [event async for event in answer]
+        async with self.running(request, caller) as running, aclosing(running.events()) as events:
+            return running.started, [event async for event in events]
+
+    async def reported(self, request: TurnRequest, caller: Identity = ACME) -> CacheReport:
+        """How a turn used the cache, as it is known at its end."""
+        async with self.running(request, caller) as running, aclosing(running.events()) as events:
+            async for _ in events:
+                pass
+            return running.cache
 
     async def started(self, request: TurnRequest, caller: Identity = ACME) -> Started:
         return (await self.turn(request, caller))[0]
@@ -127,7 +202,7 @@ class World:
 
     async def key_of(self, request: TurnRequest, caller: Identity = ACME) -> str:
         await self.events(request, caller)
-        return self.cache.asked[-1]
+        return self.cache.look_ups[-1].key
 
 
 class UnreachableSessionStore(MemorySessionStore):
@@ -141,3 +216,8 @@ class UnreachableSessionStore(MemorySessionStore):
 
     async def append(self, tenant: str, session_id: str, *, epoch: int, messages: Sequence[object]) -> Never:
         raise ShoalError(Reason.STATE_UNAVAILABLE, "gone")
+
+
+async def all_else_done() -> None:
+    """Waits until nothing goes on beside this task."""
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))

@@ -1,6 +1,6 @@
 """The breaker before a neighbour."""
 
-from services.cache.breaker import Breaker
+from services.cache.levels.breaker import Breaker
 
 PAUSE = 1.0
 

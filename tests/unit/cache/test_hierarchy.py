@@ -1,137 +1,191 @@
 """The levels as one cache."""
 
+from dataclasses import replace
+
+from services.cache.counts import Counts, LevelCounts, new_counts, total
 from services.cache.entry import Entry
-from services.cache.hierarchy import Found, Hierarchy, LevelStats
-from services.cache.level import Holdings, Level, LevelName, LevelUnavailableError
-from services.cache.memory_level import MemoryLevel
-from services.cache.policies import Policy
+from services.cache.hierarchy import Found, Hierarchy
+from services.cache.levels.level import Level
+from services.cache.policies import LevelName, Policy, PolicyName
+from tests.unit.cache.levels_at_hand import BrokenLevel, DamagedLevel, memory
 
 NOW = 1_700_000_000.0
 TTL = 60.0
 KEY = "acme/response/" + "ab" * 32
 ENTRY = Entry(events=(b"one", b"two"), created=NOW, ttl_seconds=TTL)
-POLICY = Policy(ttl_seconds=TTL, levels=(LevelName.L1, LevelName.L2), max_bytes=10**6)
-ONLY_FAR = Policy(ttl_seconds=TTL, levels=(LevelName.L2,), max_bytes=10**6)
+POLICY = Policy(name=PolicyName.RESPONSE, ttl_seconds=TTL, levels=(LevelName.L1, LevelName.L2))
+ONLY_FAR = Policy(name=PolicyName.MODEL_OUTPUT, ttl_seconds=TTL, levels=(LevelName.L2,))
 
 
-class BrokenLevel:
-    """A Level that is never available."""
+class World:
+    """A near and a far level, made one."""
 
-    async def get(self, key: str, now: float) -> Entry | None:
-        raise LevelUnavailableError("broken")
+    def __init__(self, near: Level, far: Level) -> None:
+        self.near, self.far = near, far
+        self.counts: Counts = new_counts([POLICY, ONLY_FAR])
+        self._hierarchy = Hierarchy({LevelName.L1: near, LevelName.L2: far}, self.counts)
+        self.invalid: set[Entry] = set()
 
-    async def put(self, key: str, entry: Entry, now: float) -> bool:
-        raise LevelUnavailableError("broken")
+    async def get(self, now: float = NOW, *, policy: Policy = POLICY) -> Found | None:
+        return await self._hierarchy.get(KEY, policy, now, lambda entry: entry not in self.invalid)
 
-    def holdings(self) -> Holdings:
-        return Holdings()
+    async def put(self, entry: Entry = ENTRY, now: float = NOW, *, policy: Policy = POLICY) -> bool:
+        return await self._hierarchy.put(KEY, entry, policy, now)
 
+    async def inspect(self) -> tuple[list[tuple[LevelName, Entry]], list[LevelName]]:
+        seen = await self._hierarchy.inspect(KEY, POLICY, NOW)
+        return [(found.level, found.entry) for found in seen.found], list(seen.failed)
 
-def memory() -> MemoryLevel:
-    return MemoryLevel(max_entries=10, max_bytes=10**6)
-
-
-def of(near: Level, far: Level) -> Hierarchy:
-    return Hierarchy({LevelName.L1: near, LevelName.L2: far})
-
-
-def stats_of(hierarchy: Hierarchy, name: LevelName) -> LevelStats:
-    return next(row for row in hierarchy.stats() if row.level is name)
+    def of(self, level: LevelName) -> LevelCounts:
+        return total(self.counts, level)
 
 
 async def test_what_nobody_stored_is_not_found() -> None:
-    assert await of(memory(), memory()).get(KEY, POLICY, NOW) is None
+    assert await World(memory(), memory()).get() is None
 
 
 async def test_what_is_stored_is_at_every_level_of_its_policy() -> None:
-    near, far = memory(), memory()
-    assert await of(near, far).put(KEY, ENTRY, POLICY, NOW)
-    assert await near.get(KEY, NOW) == ENTRY
-    assert await far.get(KEY, NOW) == ENTRY
+    world = World(memory(), memory())
+    assert await world.put()
+    assert await world.near.get(KEY, NOW) == ENTRY
+    assert await world.far.get(KEY, NOW) == ENTRY
 
 
 async def test_levels_that_the_policy_does_not_name_are_left_alone() -> None:
-    near, far = memory(), memory()
-    hierarchy = of(near, far)
-    await near.put(KEY, ENTRY, NOW)
-    assert await hierarchy.get(KEY, ONLY_FAR, NOW) is None
-    await hierarchy.put(KEY, ENTRY, ONLY_FAR, NOW)
-    assert await hierarchy.get(KEY, ONLY_FAR, NOW) == Found(ENTRY, LevelName.L2)
-    assert stats_of(hierarchy, LevelName.L1).stores == 0
+    world = World(memory(), memory())
+    await world.near.put(KEY, ENTRY, POLICY, NOW)
+    assert await world.get(policy=ONLY_FAR) is None
+    await world.put(policy=ONLY_FAR)
+    assert await world.get(policy=ONLY_FAR) == Found(ENTRY, LevelName.L2)
+    assert world.of(LevelName.L1) == LevelCounts()
 
 
 async def test_the_nearest_level_answers() -> None:
-    hierarchy = of(memory(), memory())
-    await hierarchy.put(KEY, ENTRY, POLICY, NOW)
-    assert await hierarchy.get(KEY, POLICY, NOW) == Found(ENTRY, LevelName.L1)
+    world = World(memory(), memory())
+    await world.put()
+    assert await world.get() == Found(ENTRY, LevelName.L1)
 
 
 async def test_a_find_at_a_farther_level_is_promoted() -> None:
-    near, far = memory(), memory()
-    hierarchy = of(near, far)
-    await far.put(KEY, ENTRY, NOW)
-    assert await hierarchy.get(KEY, POLICY, NOW) == Found(ENTRY, LevelName.L2)
-    assert await hierarchy.get(KEY, POLICY, NOW) == Found(ENTRY, LevelName.L1)
+    world = World(memory(), memory())
+    await world.far.put(KEY, ENTRY, POLICY, NOW)
+    assert await world.get() == Found(ENTRY, LevelName.L2)
+    assert await world.get() == Found(ENTRY, LevelName.L1)
+    assert (world.of(LevelName.L1).stores, world.of(LevelName.L2).stores) == (1, 0)
 
 
 async def test_a_promoted_entry_expires_when_it_would_have() -> None:
-    near, far = memory(), memory()
-    hierarchy = of(near, far)
-    await far.put(KEY, ENTRY, NOW)
-    await hierarchy.get(KEY, POLICY, NOW + TTL - 1)
-    assert await near.get(KEY, NOW + TTL - 0.5) == ENTRY
-    assert await hierarchy.get(KEY, POLICY, NOW + TTL) is None
+    world = World(memory(), memory())
+    await world.far.put(KEY, ENTRY, POLICY, NOW)
+    await world.get(NOW + TTL - 1)
+    assert await world.near.get(KEY, NOW + TTL - 0.5) == ENTRY
+    assert await world.get(NOW + TTL) is None
 
 
 async def test_an_expired_entry_is_a_miss_at_every_level() -> None:
-    hierarchy = of(memory(), memory())
-    await hierarchy.put(KEY, ENTRY, POLICY, NOW)
-    assert await hierarchy.get(KEY, POLICY, NOW + TTL) is None
-    assert [row.misses for row in hierarchy.stats()] == [1, 1]
+    world = World(memory(), memory())
+    await world.put()
+    assert await world.get(NOW + TTL) is None
+    assert (world.of(LevelName.L1).misses, world.of(LevelName.L2).misses) == (1, 1)
 
 
 async def test_an_entry_that_has_expired_already_is_not_stored() -> None:
-    assert not await of(memory(), memory()).put(KEY, ENTRY, POLICY, NOW + TTL)
+    assert not await World(memory(), memory()).put(now=NOW + TTL)
 
 
 async def test_a_near_level_that_fails_is_passed_over() -> None:
-    far = memory()
-    hierarchy = of(BrokenLevel(), far)
-    assert await hierarchy.put(KEY, ENTRY, POLICY, NOW)
-    assert await hierarchy.get(KEY, POLICY, NOW) == Found(ENTRY, LevelName.L2)
-    assert stats_of(hierarchy, LevelName.L1).failures == 2, (
-        "one store and one look-up; no promotion into a failed level"
-    )
+    world = World(BrokenLevel(), memory())
+    assert await world.put()
+    assert await world.get() == Found(ENTRY, LevelName.L2)
+    assert world.of(LevelName.L1).failures == 2, "one store and one look-up; no promotion into a failed level"
 
 
 async def test_a_far_level_that_fails_is_a_miss() -> None:
-    hierarchy = of(memory(), BrokenLevel())
-    assert await hierarchy.get(KEY, POLICY, NOW) is None
-    assert await hierarchy.put(KEY, ENTRY, POLICY, NOW)
-    assert await hierarchy.get(KEY, POLICY, NOW) == Found(ENTRY, LevelName.L1)
+    world = World(memory(), BrokenLevel())
+    assert await world.get() is None
+    assert await world.put()
+    assert await world.get() == Found(ENTRY, LevelName.L1)
 
 
 async def test_nothing_is_stored_if_every_level_fails() -> None:
-    assert not await of(BrokenLevel(), BrokenLevel()).put(KEY, ENTRY, POLICY, NOW)
+    assert not await World(BrokenLevel(), BrokenLevel()).put()
 
 
-async def test_use_is_counted_by_level() -> None:
-    near = memory()
-    hierarchy = of(near, BrokenLevel())
-    await hierarchy.get(KEY, POLICY, NOW)
-    await hierarchy.put(KEY, ENTRY, POLICY, NOW)
-    await hierarchy.get(KEY, POLICY, NOW)
-    await hierarchy.get(KEY, POLICY, NOW)
-    held = near.holdings()
-    assert hierarchy.stats() == [
-        LevelStats(LevelName.L1, 2, 1, 0, 1, evictions=0, entries=1, size_bytes=held.size_bytes),
-        LevelStats(LevelName.L2, 0, 0, 2, 0, evictions=0, entries=0, size_bytes=0),
-    ]
+async def test_corrupt_bytes_are_a_miss_and_replaced_by_what_a_farther_level_has() -> None:
+    world = World(DamagedLevel(), memory())
+    await world.far.put(KEY, ENTRY, POLICY, NOW)
+    assert await world.get() == Found(ENTRY, LevelName.L2)
+    assert world.of(LevelName.L1) == LevelCounts(misses=1, corrupt=1, stores=1)
+    assert await world.get() == Found(ENTRY, LevelName.L1)
 
 
-async def test_a_promotion_counts_as_a_store() -> None:
-    far = memory()
-    hierarchy = of(memory(), far)
-    await far.put(KEY, ENTRY, NOW)
-    await hierarchy.get(KEY, POLICY, NOW)
-    assert [row.stores for row in hierarchy.stats()] == [1, 0]
+async def test_an_invalidated_entry_is_a_miss_and_a_farther_level_is_asked() -> None:
+    world = World(memory(), memory())
+    newer = replace(ENTRY, created=NOW + 1, events=(b"newer",))
+    await world.near.put(KEY, ENTRY, POLICY, NOW)
+    await world.far.put(KEY, newer, POLICY, NOW)
+    world.invalid = {ENTRY}
+    assert await world.get() == Found(newer, LevelName.L2)
+    assert await world.get() == Found(newer, LevelName.L1)
+    assert world.counts[POLICY.name].invalidated == 1
+
+
+async def test_an_entry_that_is_invalid_everywhere_is_not_found_and_not_promoted() -> None:
+    world = World(memory(), memory())
+    await world.far.put(KEY, ENTRY, POLICY, NOW)
+    world.invalid = {ENTRY}
+    assert await world.get() is None
+    assert await world.near.get(KEY, NOW) is None
+    assert world.of(LevelName.L2) == LevelCounts(misses=1)
+
+
+STALE = replace(ENTRY, stale_seconds=30)
+RENEWED = replace(STALE, created=NOW + TTL + 1, events=(b"renewed",))
+
+
+async def test_a_stale_entry_is_found_if_there_is_no_fresh_one_and_nothing_is_written() -> None:
+    world = World(memory(), memory())
+    await world.put(STALE)
+    assert await world.get(NOW + TTL + 5) == Found(STALE, LevelName.L1)
+    assert (world.of(LevelName.L1).stores, world.of(LevelName.L2).stores) == (1, 1)
+
+
+async def test_behind_a_stale_entry_the_fresh_one_of_another_process_is_found_and_promoted() -> None:
+    world = World(memory(), memory())
+    await world.put(STALE)
+    await world.far.put(KEY, RENEWED, POLICY, NOW + TTL + 1)
+    assert await world.get(NOW + TTL + 5) == Found(RENEWED, LevelName.L2)
+    assert await world.get(NOW + TTL + 5) == Found(RENEWED, LevelName.L1)
+
+
+async def test_a_stale_entry_is_found_although_the_level_behind_it_fails() -> None:
+    world = World(memory(), BrokenLevel())
+    await world.put(STALE)
+    assert await world.get(NOW + TTL + 5) == Found(STALE, LevelName.L1)
+
+
+async def test_use_is_counted_by_level_and_policy() -> None:
+    world = World(memory(), BrokenLevel())
+    await world.get()
+    await world.put()
+    await world.get()
+    await world.get()
+    await world.get(policy=ONLY_FAR)
+    assert world.counts[POLICY.name].levels == {
+        LevelName.L1: LevelCounts(hits=2, misses=1, stores=1),
+        LevelName.L2: LevelCounts(failures=2),
+    }
+    assert world.counts[ONLY_FAR.name].levels == {LevelName.L2: LevelCounts(failures=1)}
+    assert world.of(LevelName.L2) == LevelCounts(failures=3)
+
+
+async def test_an_inspection_shows_each_level_and_leaves_no_trace() -> None:
+    world = World(memory(), memory())
+    await world.far.put(KEY, ENTRY, POLICY, NOW)
+    assert await world.inspect() == ([(LevelName.L2, ENTRY)], [])
+    assert await world.near.get(KEY, NOW) is None
+    assert world.of(LevelName.L1) == world.of(LevelName.L2) == LevelCounts()
+
+
+async def test_an_inspection_names_levels_that_fail_and_passes_over_corrupt_bytes() -> None:
+    assert await World(BrokenLevel(), DamagedLevel()).inspect() == ([], [LevelName.L1])

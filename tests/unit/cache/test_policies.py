@@ -1,14 +1,25 @@
-"""The policy table holds the numbers that the mission fixes."""
+"""The table of policies holds the numbers that the mission fixes."""
 
-from services.cache.level import LevelName
-from services.cache.policies import Policy, PolicyName, policy_table
-
-TABLE = policy_table(response_ttl_seconds=3600.0, entry_max_bytes=4096)
+from services.cache.policies import DEFAULT_POLICIES, LevelName, PolicyName
 
 
-def test_every_policy_has_a_row() -> None:
-    assert set(TABLE) == set(PolicyName)
+def test_every_policy_has_a_row_under_its_own_name() -> None:
+    assert [(name, policy.name) for name, policy in DEFAULT_POLICIES.items()] == [(name, name) for name in PolicyName]
 
 
-def test_answers_are_kept_an_hour_in_memory_and_redis() -> None:
-    assert TABLE[PolicyName.RESPONSE] == Policy(ttl_seconds=3600.0, levels=(LevelName.L1, LevelName.L2), max_bytes=4096)
+def test_the_numbers_are_those_of_the_mission() -> None:
+    l1, l2, l3 = LevelName
+    numbers = {
+        name.value: (policy.ttl_seconds, policy.levels, policy.keeps_last) for name, policy in DEFAULT_POLICIES.items()
+    }
+    assert numbers == {
+        "response": (3600, (l1, l2), None),
+        "model_output": (7200, (l2, l3), None),
+        "conversation_context": (1800, (l1,), 10),
+        "tool_result": (600, (l1, l2), None),
+    }
+
+
+def test_nothing_is_tuned_unless_it_is_configured() -> None:
+    bounds = {(policy.ttl_min_seconds, policy.ttl_max_seconds) for policy in DEFAULT_POLICIES.values()}
+    assert bounds == {(None, None)}

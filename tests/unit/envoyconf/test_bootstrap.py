@@ -13,7 +13,7 @@ from envoyconf.topology import FailOpen, TlsFiles, Topology
 GOLDEN = Path(__file__).parents[3] / "envoy" / "rendered" / "envoy.yaml"
 REFRESH = "The golden file is old. Look at the difference, then: python -m envoyconf > envoy/rendered/envoy.yaml"
 EVERYTHING = replace(
-    Topology.default(agent_replicas=5, gateways=2, limiters=3),
+    Topology.default(agent_replicas=5, gateways=2, limiters=3, caches=2),
     fail_open=FailOpen(routes=frozenset({"task"}), identity="<signed identity>"),
     tls=TlsFiles(cert_file="cert.pem", key_file="key.pem"),
     otlp_endpoint="http://127.0.0.1:4318",
@@ -71,6 +71,15 @@ def test_each_pool_is_a_cluster_with_all_its_ports() -> None:
     for pool in EVERYTHING.pools():
         found = [node["port_value"] for node in objects(clusters[pool.name]) if "port_value" in node]
         assert tuple(found) == pool.ports
+
+
+def test_only_the_cache_is_balanced_by_what_a_call_is_about() -> None:
+    clusters = {cluster["name"]: cluster for cluster in bootstrap(EVERYTHING)["static_resources"]["clusters"]}
+    policies = {pool.name: clusters[pool.name]["lb_policy"] for pool in EVERYTHING.pools()}
+    assert policies.pop("cache") == "RING_HASH"
+    assert set(policies.values()) == {"LEAST_REQUEST"}
+    hashed = [node["header_name"] for node in objects(bootstrap(EVERYTHING)) if "header_name" in node]
+    assert hashed.count("x-shoal-cache-key") == 1
 
 
 def test_tracing_is_on_only_with_a_collector() -> None:

@@ -34,7 +34,8 @@ def test_the_default_table_is_the_documented_one() -> None:
 
 
 def test_the_largest_mesh_has_room_for_every_port() -> None:
-    topology = Topology.default(agent_replicas=20, gateways=10, limiters=4)
+    topology = Topology.default(agent_replicas=20, gateways=10, limiters=4, caches=4)
+    assert topology.cache.ports == (8111, 8112, 8113, 8114)
     assert topology.agent.ports == tuple(range(8121, 8141))
     assert topology.gateway.ports == tuple(range(8141, 8151))
 
@@ -49,6 +50,12 @@ def test_each_limiter_has_a_second_port_for_envoy() -> None:
 def test_more_limiters_than_there_is_room_for_are_refused() -> None:
     with pytest.raises(ValueError, match="room for 1 to 4 of ratelimit"):
         Topology.default(limiters=5)
+
+
+@pytest.mark.parametrize("caches", [0, 5])
+def test_more_caches_than_there_is_room_for_are_refused(caches: int) -> None:
+    with pytest.raises(ValueError, match="room for 1 to 4 of cache"):
+        Topology.default(caches=caches)
 
 
 def test_a_route_that_is_not_there_cannot_fail_open() -> None:

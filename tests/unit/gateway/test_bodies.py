@@ -11,7 +11,7 @@ from starlette.types import Message
 from meshkit.errors import Reason, ShoalError
 from services.gateway.bodies import json_response, read_json, read_query
 from services.gateway.openai_shapes import ChatCompletionBody
-from services.gateway.shapes import PreferencesBody, TaskBody
+from services.gateway.shapes import PreferencesBody, TaskBody, TaskQuery
 
 MAX_BYTES = 2_000
 
@@ -66,6 +66,20 @@ async def test_a_body_in_pieces_is_read_whole() -> None:
         (b'{"task": "a", "tools": [{"name": "f", "x": 1}]}', Reason.FIELD_UNKNOWN, "tools[0].x"),
         (b'{"task": "a", "cache": {"mode": "sometimes"}}', Reason.FIELD_INVALID, "cache.mode"),
         (b'{"task": "a", "cache": {"ttl": 5}}', Reason.FIELD_UNKNOWN, "cache.ttl"),
+        (b'{"task": "a", "cache": null}', Reason.FIELD_INVALID, "cache"),
+        (b'{"task": "a", "cache": {"ttl_seconds": 0}}', Reason.FIELD_INVALID, "cache.ttl_seconds"),
+        (b'{"task": "a", "cache": {"ttl_seconds": 604801}}', Reason.FIELD_INVALID, "cache.ttl_seconds"),
+        (b'{"task": "a", "cache": {"ttl_seconds": 1.5}}', Reason.FIELD_INVALID, "cache.ttl_seconds"),
+        (b'{"task": "a", "cache": {"tags": "a"}}', Reason.FIELD_INVALID, "cache.tags"),
+        (b'{"task": "a", "cache": {"tags": ["a", ""]}}', Reason.FIELD_INVALID, "cache.tags[1]"),
+        (b'{"task": "a", "cache": {"tags": ["a b"]}}', Reason.FIELD_INVALID, "cache.tags[0]"),
+        (b'{"task": "a", "cache": {"tags": [' + b'"a",' * 16 + b'"a"]}}', Reason.FIELD_INVALID, "cache.tags"),
+        (b'{"task": "a", "cache": {"public": "yes"}}', Reason.FIELD_INVALID, "cache.public"),
+        (
+            b'{"task": "a", "tools": [{"name": "f", "has_side_effects": 1}]}',
+            Reason.FIELD_INVALID,
+            "tools[0].has_side_effects",
+        ),
         (b'{"task": "a", "taks": "b"}', Reason.FIELD_UNKNOWN, "taks"),
         (b'{"task": "a", "": "b"}', Reason.FIELD_UNKNOWN, ""),
         (b'{"task": "a", "b`c\\n": "d"}', Reason.FIELD_UNKNOWN, "b`c\n"),
@@ -153,9 +167,20 @@ async def test_a_client_that_leaves_while_it_sends_is_no_fault() -> None:
 
 
 def test_a_query_says_what_a_body_says() -> None:
-    query = b"task=2+%2B+2%3F+%C3%A4&stream=true&max_tokens=5&temperature=0.5&session_id=s"
-    assert read_query(request(query=query), TaskBody) == TaskBody(
-        task="2 + 2? ä", stream=True, max_tokens=5, temperature=0.5, session_id="s"
+    query = (
+        b"task=2+%2B+2%3F+%C3%A4&stream=true&max_tokens=5&temperature=0.5&session_id=s"
+        b"&cache.mode=refresh&cache.ttl_seconds=60&cache.tags=a,b&cache.public=true"
+    )
+    assert read_query(request(query=query), TaskQuery) == TaskQuery(
+        task="2 + 2? ä",
+        stream=True,
+        max_tokens=5,
+        temperature=0.5,
+        session_id="s",
+        cache_mode="refresh",
+        cache_ttl_seconds=60,
+        cache_tags="a,b",
+        cache_public=True,
     )
 
 
@@ -167,8 +192,16 @@ def test_a_query_says_what_a_body_says() -> None:
         (b"task=a&stream=perhaps", Reason.FIELD_INVALID, "stream"),
         (b"task=a&max_tokens=many", Reason.FIELD_INVALID, "max_tokens"),
         (b"task=a&max_tokens=0", Reason.FIELD_INVALID, "max_tokens"),
-        (b"task=a&context=%7B%7D", Reason.FIELD_INVALID, "context"),
-        (b"task=a&tools=f", Reason.FIELD_INVALID, "tools"),
+        (b"task=a&context=%7B%7D", Reason.FIELD_UNKNOWN, "context"),
+        (b"task=a&tools=f", Reason.FIELD_UNKNOWN, "tools"),
+        (b"task=a&cache=bypass", Reason.FIELD_UNKNOWN, "cache"),
+        (b"task=a&cache.mod=bypass", Reason.FIELD_UNKNOWN, "cache.mod"),
+        (b"task=a&cache_mode=bypass", Reason.FIELD_UNKNOWN, "cache_mode"),
+        (b"task=a&cache.mode=sometimes", Reason.FIELD_INVALID, "cache.mode"),
+        (b"task=a&cache.ttl_seconds=0", Reason.FIELD_INVALID, "cache.ttl_seconds"),
+        (b"task=a&cache.ttl_seconds=604801", Reason.FIELD_INVALID, "cache.ttl_seconds"),
+        (b"task=a&cache.public=perhaps", Reason.FIELD_INVALID, "cache.public"),
+        (b"task=a&cache.tags=a&cache.tags=b", Reason.FIELD_INVALID, "cache.tags"),
         (b"task=a&taks=b", Reason.FIELD_UNKNOWN, "taks"),
         (b"task=a&task=b", Reason.FIELD_INVALID, "task"),
         (b"task=%FF", Reason.MALFORMED_REQUEST, "query"),
@@ -178,15 +211,20 @@ def test_a_query_says_what_a_body_says() -> None:
 )
 def test_every_fault_of_a_query_names_its_field(query: bytes, reason: Reason, field: str) -> None:
     with pytest.raises(ShoalError) as raised:
-        read_query(request(query=query), TaskBody)
+        read_query(request(query=query), TaskQuery)
     assert (raised.value.reason, raised.value.field) == (reason, field)
 
 
 def test_an_empty_task_is_left_to_the_agent() -> None:
-    assert read_query(request(query=b"task="), TaskBody).task == ""
+    assert read_query(request(query=b"task="), TaskQuery).task == ""
 
 
 def test_an_answer_is_json() -> None:
     response = json_response({"ä": None}, status_code=201, headers={"x-extra": "1"})
     assert (response.status_code, response.body) == (201, '{"ä":null}'.encode())
     assert (response.headers["content-type"], response.headers["x-extra"]) == ("application/json", "1")
+
+
+def test_an_answer_is_kept_by_no_cache_unless_it_says_so() -> None:
+    assert json_response({}).headers.getlist("cache-control") == ["no-store"]
+    assert json_response({}, headers={"cache-control": "private"}).headers.getlist("cache-control") == ["private"]

@@ -45,6 +45,7 @@ def test_the_last_message_of_the_user_is_the_task_and_what_is_before_it_the_hist
             pb.Message(role=pb.ROLE_USER, content="One?"),
             pb.Message(role=pb.ROLE_ASSISTANT, content="1"),
         ],
+        cache=pb.CacheControl(mode=pb.CACHE_MODE_DEFAULT),
     )
 
 
@@ -140,6 +141,13 @@ def test_what_changes_nothing_is_taken(field: str, value: Any) -> None:
 def test_every_field_that_is_taken_as_it_comes_is_tested() -> None:
     hints = msgspec.structs.fields(ChatCompletionBody)
     assert {field.name for field in hints if field.type is Any} == set(NEUTRAL) == set(NEUTRAL) | set(UNSUPPORTED)
+
+
+def test_how_the_cache_may_be_used_is_handed_on() -> None:
+    asked = {"mode": "refresh", "ttl_seconds": 60, "tags": ["a"], "public": True}
+    expected = pb.CacheControl(mode=pb.CACHE_MODE_REFRESH, ttl_seconds=60, tags=["a"], public=True)
+    assert turn(cache=asked).cache == expected
+    assert turn(cache=None) == turn()
 
 
 def test_sampling_is_handed_on() -> None:

@@ -58,5 +58,9 @@ def test_a_turn_without_usage_says_none() -> None:
     assert chunks(completed(), include_usage=True)[-1] == chunk({}, "stop")
 
 
+def test_what_a_tool_of_the_agents_gave_back_is_no_chunk() -> None:
+    assert chunks(Event(tool_result=pb.ToolResult(id="c1", name="f", content="4"))) == chunks()
+
+
 def test_a_heartbeat_is_no_chunk() -> None:
     assert chunks(Event(heartbeat=pb.Heartbeat())) == chunks()

@@ -88,10 +88,38 @@ def test_the_bounds_of_a_task_are_described() -> None:
     assert (number["minimum"], number["maximum"]) == (0, 2)
 
 
-def test_a_query_takes_the_scalar_fields_of_a_task() -> None:
-    parameters = DOCUMENT["paths"]["/api/v1/task"]["get"]["parameters"]
-    assert {parameter["name"]: parameter["required"] for parameter in parameters} == {
+def parameters(method: str, path: str, place: str) -> list[dict[str, Any]]:
+    return [each for each in DOCUMENT["paths"][path][method]["parameters"] if each["in"] == place]
+
+
+def test_a_query_takes_the_scalar_fields_of_a_task_and_those_of_cache_by_dotted_names() -> None:
+    in_query = parameters("get", "/api/v1/task", "query")
+    assert {parameter["name"]: parameter["required"] for parameter in in_query} == {
         "task": True,
         **dict.fromkeys(("session_id", "user_id", "stream", "model", "max_tokens", "temperature"), False),
         **dict.fromkeys(("top_p", "seed", "tool_choice"), False),
+        **dict.fromkeys(("cache.mode", "cache.ttl_seconds", "cache.tags", "cache.public"), False),
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [
+        ("post", "/api/v1/task", []),
+        ("get", "/api/v1/task", ["If-None-Match"]),
+        ("post", "/v1/chat/completions", []),
+    ],
+)
+def test_the_headers_about_the_cache_are_described(method: str, path: str, more: list[str]) -> None:
+    names = [parameter["name"] for parameter in parameters(method, path, "header")]
+    assert names == ["Cache-Control", "Pragma", "Shoal-Cache-Tags", *more]
+
+
+def test_what_caches_on_the_way_are_told_is_described_of_the_get_alone() -> None:
+    told = {"ETag", "Cache-Control", "Age", "Vary"}
+    responses = DOCUMENT["paths"]["/api/v1/task"]["get"]["responses"]
+    assert set(responses["200"]["headers"]) == set(responses["304"]["headers"]) == told
+    assert "content" not in responses["304"]
+    assert [(method, path) for method, path, operation in OPERATIONS if "304" in operation["responses"]] == [
+        ("get", "/api/v1/task")
+    ]

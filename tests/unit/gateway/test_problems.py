@@ -22,12 +22,17 @@ def test_every_code_has_a_status() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_error_has_a_status_of_an_error(reason: Reason) -> None:
+    assert 400 <= problems.http_status(ShoalError(reason, "")) <= 599
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.NOT_CACHED}))
+def test_the_500s_are_for_what_is_not_the_callers_fault(reason: Reason) -> None:
     status = problems.http_status(ShoalError(reason, ""))
-    assert 400 <= status <= 599
     assert (status >= 500) == (ShoalError(reason, "").code in {Code.INTERNAL, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 
 
-def test_http_has_finer_words_than_grpc_for_two_of_them() -> None:
+def test_http_has_finer_words_than_grpc_for_three_of_them() -> None:
+    assert problems.http_status(ShoalError(Reason.NOT_CACHED, "")) == 504
     assert problems.http_status(ShoalError(Reason.METHOD_NOT_ALLOWED, "")) == 405
     assert problems.http_status(ShoalError(Reason.REQUEST_TOO_LARGE, "")) == 413
 
@@ -96,6 +101,18 @@ def test_retry_after_is_in_whole_seconds_and_at_least_one(seconds: float, header
     error = ShoalError(Reason.RATE_LIMITED, "Wait.", retry_after_seconds=seconds)
     response = problems.response(error, path=NATIVE, request_id="request-1")
     assert (response.status_code, response.headers["retry-after"]) == (429, header)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_no_error_may_be_kept_by_a_cache(reason: Reason) -> None:
+    response = problems.response(ShoalError(reason, "No."), path=NATIVE, request_id="request-1")
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_clients_are_told_not_to_try_again_only_for_what_is_not_cached(reason: Reason) -> None:
+    response = problems.response(ShoalError(reason, "No."), path=OPENAI, request_id="request-1")
+    assert response.headers.get("x-should-retry") == ("false" if reason is Reason.NOT_CACHED else None)
 
 
 def test_an_answer_is_the_body_with_its_status() -> None:

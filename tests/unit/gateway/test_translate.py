@@ -1,6 +1,6 @@
 """Between Shoal's own JSON and the agent's proto."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from meshkit.errors import Reason, ShoalError
 from meshkit.json_struct import from_struct
 from services.gateway import translate
-from services.gateway.shapes import CacheShape, TaskAnswer, TaskBody, ToolShape
+from services.gateway.shapes import CacheMode, CacheShape, TaskAnswer, TaskBody, TaskQuery, ToolShape
 from shoal.agent.v1 import agent_pb2 as pb
 
 EXACT = 2**53
@@ -55,9 +55,9 @@ def test_every_field_of_a_task_arrives() -> None:
         top_p=0.5,
         stop=["x"],
         seed=-7,
-        tools=[ToolShape(name="f", description="d", parameters={"type": "object"})],
+        tools=[ToolShape(name="f", description="d", parameters={"type": "object"}, has_side_effects=True)],
         tool_choice="f",
-        cache=CacheShape(mode="bypass"),
+        cache=CacheShape(mode="refresh", ttl_seconds=60, tags=["a", "b"], public=True),
     )
     request = translate.execute_request(body)
     assert request == pb.ExecuteRequest(
@@ -67,11 +67,43 @@ def test_every_field_of_a_task_arrives() -> None:
         user_id="u",
         model="m",
         sampling=pb.SamplingParameters(max_tokens=5, temperature=0.0, top_p=0.5, stop=["x"], seed=-7),
-        tools=[pb.Tool(name="f", description="d", parameters=translate.struct("tools", {"type": "object"}))],
+        tools=[
+            pb.Tool(
+                name="f",
+                description="d",
+                parameters=translate.struct("tools", {"type": "object"}),
+                has_side_effects=True,
+            )
+        ],
         tool_choice="f",
-        cache=pb.CacheControl(mode=pb.CACHE_MODE_BYPASS),
+        cache=pb.CacheControl(mode=pb.CACHE_MODE_REFRESH, ttl_seconds=60, tags=["a", "b"], public=True),
     )
     assert request.sampling.HasField("temperature")
+
+
+def test_a_lifetime_that_is_not_given_is_left_to_the_cache() -> None:
+    assert not translate.execute_request(TaskBody(task="Hello")).cache.HasField("ttl_seconds")
+
+
+def test_a_query_asks_for_the_same_turn_as_a_body() -> None:
+    query = TaskQuery(
+        task="Hällo",
+        session_id="s",
+        stream=True,
+        max_tokens=5,
+        cache_mode="only",
+        cache_ttl_seconds=60,
+        cache_tags=" a,,b ",
+        cache_public=True,
+    )
+    assert translate.task_body(query) == TaskBody(
+        task="Hällo",
+        session_id="s",
+        stream=True,
+        max_tokens=5,
+        cache=CacheShape(mode="only", ttl_seconds=60, tags=["a", "b"], public=True),
+    )
+    assert translate.task_body(TaskQuery(task="a")) == TaskBody(task="a")
 
 
 def test_sampling_that_is_not_given_is_left_to_the_model() -> None:
@@ -141,7 +173,7 @@ def test_every_enum_value_has_a_word() -> None:
 def test_every_cache_mode_of_the_proto_can_be_asked_for() -> None:
     modes = {
         translate.execute_request(TaskBody(task="", cache=CacheShape(mode=mode))).cache.mode
-        for mode in ("default", "bypass")
+        for mode in get_args(CacheMode)
     }
     assert modes == set(pb.CacheMode.values()) - {pb.CACHE_MODE_UNSPECIFIED}
 
@@ -154,7 +186,9 @@ def test_a_complete_answer() -> None:
         model="m",
         why="the default model",
         tool_calls=[pb.ToolCall(id="c1", name="f", arguments="{}")],
-        cache=pb.CacheReport(status=pb.CACHE_STATUS_HIT, level="l2", age_seconds=0.0),
+        cache=pb.CacheReport(
+            status=pb.CACHE_STATUS_HIT, level="l2", age_seconds=0.0, key="0" * 64, ttl_seconds=60.5, stale=True
+        ),
         usage=pb.Usage(input_tokens=2**60, output_tokens=3, cost_usd=0.25),
         session_id="s",
         replica="agent-1",
@@ -168,7 +202,14 @@ def test_a_complete_answer() -> None:
         "model": "m",
         "why": "the default model",
         "tool_calls": [{"id": "c1", "name": "f", "arguments": "{}"}],
-        "cache": {"status": "hit", "level": "l2", "age_seconds": 0.0},
+        "cache": {
+            "status": "hit",
+            "level": "l2",
+            "age_seconds": 0.0,
+            "key": "0" * 64,
+            "ttl_seconds": 60.5,
+            "stale": True,
+        },
         "usage": {"input_tokens": 2**60, "output_tokens": 3, "cost_usd": 0.25},
         "session_id": "s",
         "replica": "agent-1",
@@ -183,6 +224,7 @@ def test_what_an_answer_does_not_have_is_null() -> None:
     )
     answer = translate.task_answer(response)
     assert (answer.session_id, answer.cache.level, answer.cache.age_seconds) == (None, None, None)
+    assert (answer.cache.key, answer.cache.ttl_seconds, answer.cache.stale) == (None, None, False)
 
 
 def test_every_event_of_the_proto_has_its_data() -> None:
@@ -195,11 +237,14 @@ def test_every_event_of_the_proto_has_its_data() -> None:
                 model="m",
                 why="w",
                 replica="r",
-                cache=pb.CacheReport(status=pb.CACHE_STATUS_MISS),
+                cache=pb.CacheReport(status=pb.CACHE_STATUS_MISS, key="0" * 64),
             )
         ),
         "delta": pb.ExecuteStreamResponse(delta=pb.Delta(text="Hi")),
         "tool_call": pb.ExecuteStreamResponse(tool_call=pb.ToolCall(id="c", name="f", arguments="{}")),
+        "tool_result": pb.ExecuteStreamResponse(
+            tool_result=pb.ToolResult(id="c", name="f", content="4", has_side_effects=True)
+        ),
         "usage": pb.ExecuteStreamResponse(usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5)),
         "completed": pb.ExecuteStreamResponse(completed=pb.Completed(finish_reason=pb.FINISH_REASON_STOP)),
     }
@@ -211,13 +256,21 @@ def test_every_event_of_the_proto_has_its_data() -> None:
             "stream_id": "st",
             "model": "m",
             "why": "w",
-            "cache": {"status": "miss", "level": None, "age_seconds": None},
+            "cache": {
+                "status": "miss",
+                "level": None,
+                "age_seconds": None,
+                "key": "0" * 64,
+                "ttl_seconds": None,
+                "stale": False,
+            },
             "session_id": None,
             "replica": "r",
             "created": 0.0,
         },
         "delta": {"type": "delta", "text": "Hi"},
         "tool_call": {"type": "tool_call", "id": "c", "name": "f", "arguments": "{}"},
+        "tool_result": {"type": "tool_result", "id": "c", "name": "f", "content": "4"},
         "usage": {"type": "usage", "input_tokens": 1, "output_tokens": 2, "cost_usd": 0.5},
         "completed": {"type": "completed", "finish_reason": "stop"},
     }

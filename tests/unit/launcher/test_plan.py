@@ -51,7 +51,7 @@ def test_envoy_starts_after_everything_but_the_demo_key() -> None:
     assert everything_before("envoy", plan) == set(plan.names()) - {"envoy", "demo-key"}
 
 
-@pytest.mark.parametrize("owner", ["agent-2", "ratelimit-1"])
+@pytest.mark.parametrize("owner", ["agent-2", "ratelimit-1", "cache-1"])
 def test_who_owns_tables_starts_after_the_migration(owner: str) -> None:
     assert "migrate" in everything_before(owner, plan_of())
 
@@ -155,6 +155,12 @@ def test_the_door_closes_first_and_the_stores_last_within_ten_seconds() -> None:
 
 
 def test_replicas_are_as_many_as_asked_for() -> None:
-    names = by_name(plan_of(agent_replicas=5, gateway_replicas=2))
-    assert {"agent-5", "gateway-2"} <= set(names)
-    assert "agent-6" not in names
+    names = by_name(plan_of(agent_replicas=5, gateway_replicas=2, cache_replicas=4))
+    assert {"agent-5", "gateway-2", "cache-4"} <= set(names)
+    assert not {"agent-6", "gateway-3", "cache-5"} & set(names)
+
+
+def test_envoy_waits_for_every_cache() -> None:
+    plan = plan_of(cache_replicas=2)
+    assert {"cache-1", "cache-2"} <= needs(plan)["envoy"]
+    assert by_name(plan)["cache-2"].ports == {"port": 8112, "metrics_port": 9112}

@@ -3,7 +3,7 @@
 import pytest
 
 from envoyconf.topology import FailOpen
-from launcher.settings import KeysSettings, UpSettings
+from launcher.settings import OperatorSettings, UpSettings, WarmSettings
 from meshkit.settings import SettingsError, load
 
 
@@ -44,21 +44,21 @@ def test_a_home_that_cannot_be_made_is_a_fault() -> None:
     assert "SHOAL_HOME" in faults(SHOAL_HOME="/dev/null/shoal")
 
 
-def test_the_keys_commands_find_the_mesh_that_was_moved() -> None:
-    settings = KeysSettings(home="there", inner_port=7000, port_shift=5)
+def test_the_operators_commands_find_the_mesh_that_was_moved() -> None:
+    settings = OperatorSettings(home="there", inner_port=7000, port_shift=5)
     assert settings.address() == "127.0.0.1:7005"
     assert str(settings.secret_file()) == "there/mesh-secret"
 
 
-def test_the_keys_commands_go_where_they_are_sent() -> None:
-    settings = KeysSettings(mesh_address="mesh:1", mesh_secret_file="/run/secret", port_shift=5)
+def test_the_operators_commands_go_where_they_are_sent() -> None:
+    settings = OperatorSettings(mesh_address="mesh:1", mesh_secret_file="/run/secret", port_shift=5)
     assert settings.address() == "mesh:1"
     assert str(settings.secret_file()) == "/run/secret"
 
 
-def test_the_keys_commands_say_that_the_secret_is_missing() -> None:
+def test_the_operators_commands_say_that_the_secret_is_missing() -> None:
     with pytest.raises(SettingsError, match="SHOAL_MESH_SECRET_FILE"):
-        load(KeysSettings, {"SHOAL_HOME": "/no-such-home"})
+        load(OperatorSettings, {"SHOAL_HOME": "/no-such-home"})
 
 
 def test_routes_that_fail_open_are_read_with_spaces_or_without() -> None:
@@ -79,3 +79,16 @@ def test_a_route_that_is_not_there_is_a_fault_that_lists_the_others() -> None:
 def test_the_number_of_limiters_has_bounds() -> None:
     assert len(load(UpSettings, {"SHOAL_RATELIMIT_REPLICAS": "4"}).topology().ratelimit_rls.ports) == 4
     assert "SHOAL_RATELIMIT_REPLICAS" in faults(SHOAL_RATELIMIT_REPLICAS="5")
+
+
+def test_the_number_of_caches_has_bounds() -> None:
+    assert load(UpSettings, {"SHOAL_CACHE_REPLICAS": "4"}).topology().cache.ports == (8111, 8112, 8113, 8114)
+    assert "SHOAL_CACHE_REPLICAS" in faults(SHOAL_CACHE_REPLICAS="5")
+
+
+def test_warming_finds_the_front_door_that_was_moved_with_tls_or_without() -> None:
+    moved = {"SHOAL_FRONT_PORT": "7000", "SHOAL_PORT_SHIFT": "5"}
+    assert load(WarmSettings, moved).url() == "http://127.0.0.1:7005"
+    assert load(WarmSettings, moved | {"SHOAL_TLS_CERT_FILE": __file__}).url() == "https://localhost:8448"
+    with pytest.raises(SettingsError, match="SHOAL_TLS_CERT_FILE"):
+        load(WarmSettings, {"SHOAL_TLS_CERT_FILE": "no-such-cert.pem"})

@@ -1,6 +1,7 @@
 """The call that is being served, and what of it travels on."""
 
 import asyncio
+import dataclasses
 import time
 import uuid
 
@@ -33,6 +34,15 @@ def test_a_call_is_current_while_it_is_served_and_not_after() -> None:
         assert call.current() is outer
     with pytest.raises(LookupError):
         call.current()
+
+
+def test_work_beside_a_call_is_in_its_name_and_has_its_own_time() -> None:
+    served = a_call(seconds=1)
+    with call.serving(served):
+        with call.beside(seconds=100):
+            assert call.current() == dataclasses.replace(served, deadline=call.current().deadline)
+            assert 50 < call.onward_timeout() <= 100
+        assert call.current() is served
 
 
 async def test_two_calls_at_once_do_not_see_each_other() -> None:

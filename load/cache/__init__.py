@@ -1,0 +1,1 @@
+"""Measures the cache: its parts alone, and what users see of it."""

@@ -1,0 +1,1 @@
+"""What measurements have in common: processes that are measured, generators of load, tables."""

@@ -1,0 +1,115 @@
+"""The agent at work on one answer: within a reservation, counted and priced; what may be kept is kept."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+
+from meshkit.errors import Reason, ShoalError
+from services.agent import cacheability
+from services.agent.conversation import AnswerEvent, Completed, Usage
+from services.agent.metering import Meter
+from services.agent.ports import Agent, AgentTurn, AnswerCache, Lead, Lifetime
+from services.agent.pricing import PriceList
+from services.agent.reservations import NoReservation, Reservation, Reserver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """An answer to compute."""
+
+    work: AgentTurn
+    is_metered: bool
+    """Whether tokens are to be reserved for it."""
+    lead: Lead | None
+    """None: the answer is not kept."""
+    tags: tuple[str, ...]
+    ttl_seconds: int | None
+
+
+class AgentRunner:
+    """Sets the agent to work. One for the whole process."""
+
+    def __init__(self, *, agent: Agent, prices: PriceList, cache: AnswerCache, reserver: Reserver) -> None:
+        self._agent = agent
+        self._prices = prices
+        self._cache = cache
+        self._reserver = reserver
+
+    @asynccontextmanager
+    async def begun(self, assignment: Assignment) -> AsyncIterator["AgentRun"]:
+        """A run that has its reservation, which has been settled in the end. Raises what Quota.reserve does."""
+        async with self._reserved(assignment) as reservation:
+            yield AgentRun(
+                assignment, agent=self._agent, prices=self._prices, cache=self._cache, reservation=reservation
+            )
+
+    async def complete(self, assignment: Assignment) -> None:
+        """Computes an answer that nobody waits for, and keeps it. Raises ShoalError."""
+        async with self.begun(assignment) as run, aclosing(run.events()) as events:
+            await run.finish([event async for event in events])
+
+    def _reserved(self, assignment: Assignment) -> AbstractAsyncContextManager[Reservation | NoReservation]:
+        if assignment.is_metered:
+            return self._reserver.held(assignment.work)
+        return nullcontext(NoReservation(Meter(assignment.work)))
+
+
+class AgentRun:
+    """One answer in the making."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        agent: Agent,
+        prices: PriceList,
+        cache: AnswerCache,
+        reservation: Reservation | NoReservation,
+    ) -> None:
+        self._assignment = assignment
+        self._agent = agent
+        self._prices = prices
+        self._cache = cache
+        self._reservation = reservation
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        """The answer, computed while it is read; closing it stops the agent. Raises ShoalError."""
+        work, meter = self._assignment.work, self._reservation.meter
+        meter.begin()
+        try:
+            async with aclosing(self._agent.run(work)) as events:
+                async for event in events:
+                    meter.count(event)
+                    yield self._prices.priced(work.model, event) if isinstance(event, Usage) else event
+        except ShoalError as error:
+            meter.fail(error)
+            raise
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            # The agent's own: let through, it would end the RPC without a word to the caller.
+            raise _broke_off() from error
+
+    async def finish(self, events: Sequence[AnswerEvent]) -> Lifetime | None:
+        """Settles what these events, all that there were, have taken, and keeps them; None if they are not kept.
+
+        Raises ShoalError MODEL_UNAVAILABLE if they are no complete answer.
+        """
+        await self._reservation.settle()  # The model has done its part.
+        if not (events and isinstance(events[-1], Completed)):
+            raise _broke_off()
+        assigned = self._assignment
+        if assigned.lead is None or not cacheability.may_be_kept(events, assigned.work.tools):
+            return None
+        return await self._cache.keep(
+            assigned.lead,
+            model=assigned.work.model,
+            events=events,
+            tags=assigned.tags,
+            ttl_seconds=assigned.ttl_seconds,
+        )
+
+
+def _broke_off() -> ShoalError:
+    return ShoalError(Reason.MODEL_UNAVAILABLE, "The agent broke off before its answer was complete.")

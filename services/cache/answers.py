@@ -1,0 +1,168 @@
+"""What the cache does with answers: looks them up, keeps them, shows them, and makes them unfindable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from services.cache.counts import Counts
+from services.cache.draft import Draft
+from services.cache.entry import Entry, Worth
+from services.cache.generations.generation_watcher import GenerationWatcher
+from services.cache.generations.generations import Generations
+from services.cache.hierarchy import Hierarchy
+from services.cache.leases import Leases
+from services.cache.place import Place
+from services.cache.policies import LevelName, Policy, PolicyName
+from services.cache.ttl_tuning import TunedTtl
+
+RENEWAL_SECONDS = 60.0
+"""Who is asked to compute a stale answer anew has so long before another is asked."""
+JITTER = 0.1
+"""At most this share of a time to live is taken off, so that what was stored together does not expire together, and
+nothing is given out for longer than was promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The caller computes the answer, in this generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer and the level that had it; `renewal` if it is stale and this caller shall compute it anew."""
+
+    entry: Entry
+    level: LevelName
+    renewal: Lead | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An entry as one level has it."""
+
+    entry: Entry
+    level: LevelName
+    is_invalidated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What each level has, nearest first, and the levels that could not be asked."""
+
+    shown: tuple[Shown, ...]
+    failed: tuple[LevelName, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms an answer is kept, as its caller says when it begins to hand it in."""
+
+    generation: int
+    """That of the lead."""
+    tags: tuple[str, ...] = ()
+    ttl_seconds: float | None = None
+    """How long it is fresh; None as the policy says."""
+
+
+class Answers:
+    """The cache of one process. `now` is Unix time in seconds."""
+
+    def __init__(
+        self,
+        *,
+        policies: Mapping[PolicyName, Policy],
+        hierarchy: Hierarchy,
+        generations: Generations,
+        watcher: GenerationWatcher,
+        leases: Leases,
+        ttls: Mapping[PolicyName, TunedTtl],
+        counts: Counts,
+        random: Random,
+    ) -> None:
+        self._policies = policies
+        self._hierarchy = hierarchy
+        self._generations = generations
+        self._watcher = watcher
+        self._leases = leases
+        self._ttls = ttls
+        self._counts = counts
+        self._random = random
+
+    async def open(self, place: Place, *, part_of: str, refresh: bool, now: float) -> Hit | Lead:
+        """The answer, or the lead to compute it. `part_of` is the key of the answer that it is a part of, or empty.
+        With `refresh` nothing is looked up."""
+        if refresh:
+            return self._lead()
+        policy, counts = self._policies[place.policy], self._counts[place.policy]
+        key = place.storage_key
+        found = await self._hierarchy.get(key, policy, now, partial(self._is_valid, place, part_of))
+        if found is None:
+            counts.misses += 1
+            return self._lead()
+        entry = found.entry
+        is_stale = entry.is_stale(now)
+        counts.count_hit(entry.worth, is_stale=is_stale)
+        renewal = await self._renewal(key) if is_stale else None
+        return Hit(entry, found.level, renewal)
+
+    def draft(self, policy: PolicyName) -> Draft:
+        """What an answer of this kind is collected in."""
+        rules = self._policies[policy]
+        return Draft(max_bytes=rules.max_bytes, keeps_last=rules.keeps_last)
+
+    async def keep(self, place: Place, draft: Draft, terms: Terms, worth: Worth, now: float) -> Entry | None:
+        """Keeps the answer at the policy's levels. None if it is too large, has been invalidated since the lead, or no
+        level kept it."""
+        policy, counts = self._policies[place.policy], self._counts[place.policy]
+        if not draft.fits:
+            counts.too_large += 1
+            return None
+        entry = self._entry(policy, draft, terms, worth, now)
+        if not self._is_valid(place, "", entry):
+            counts.invalidated += 1
+            return None
+        return entry if await self._hierarchy.put(place.storage_key, entry, policy, now) else None
+
+    async def inspect(self, place: Place, now: float) -> Inspection:
+        """What the levels have there, invalidated or not. It counts as no use."""
+        seen = await self._hierarchy.inspect(place.storage_key, self._policies[place.policy], now)
+        shown = (Shown(each.entry, each.level, not self._is_valid(place, "", each.entry)) for each in seen.found)
+        return Inspection(tuple(shown), seen.failed)
+
+    async def invalidate(self, scope: str) -> int:
+        """Makes everything of the scope unfindable that was computed, or began to be, before now. The new generation.
+
+        Raises ShoalError STATE_UNAVAILABLE if the other processes cannot be told.
+        """
+        return await self._watcher.invalidate(scope)
+
+    def _lead(self) -> Lead:
+        return Lead(self._generations.latest)
+
+    async def _renewal(self, storage_key: str) -> Lead | None:
+        """The lead for the one caller of all who gets to renew a stale answer."""
+        has_lease = await self._leases.take(f"renewal/{storage_key}", seconds=RENEWAL_SECONDS)
+        return self._lead() if has_lease else None
+
+    def _is_valid(self, place: Place, part_of: str, entry: Entry) -> bool:
+        return self._generations.is_valid(entry.generation, place.scopes(entry.tags, part_of=part_of))
+
+    def _entry(self, policy: Policy, draft: Draft, terms: Terms, worth: Worth, now: float) -> Entry:
+        ttl_seconds = terms.ttl_seconds or self._ttls[policy.name].seconds
+        return Entry(
+            events=draft.events,
+            created=now,
+            ttl_seconds=ttl_seconds * (1 - self._random.uniform(0, JITTER)),
+            stale_seconds=policy.stale_seconds,
+            generation=self._known(terms.generation),
+            tags=terms.tags,
+            worth=worth,
+        )
+
+    def _known(self, generation: int) -> int:
+        """No later than the latest that this process has heard of: nobody outlives invalidations to come by naming a
+        generation that is not there yet."""
+        return min(generation, self._generations.latest)

@@ -1,0 +1,186 @@
+"""What is particular to the level in SQL: its table, the purge, foreign columns, cancelled calls, a pool used up."""
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from meshkit.database import database_url, open_engine
+from services.cache.entry import Entry
+from services.cache.levels import sql_level
+from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
+from services.cache.levels.sql_level import PURGE_BATCH, SqlLevel, cache_entries
+from services.cache.policies import DEFAULT_POLICIES, PolicyName
+from services.cache.settings import OWNER
+from tests.contract.cache.clock import SteadyClock
+from tests.contract.cache.conftest import sql_level_on
+from tests.ports import free_port
+
+KEY = "acme/model_output/" + "ab" * 32
+POLICY = DEFAULT_POLICIES[PolicyName.MODEL_OUTPUT]
+NOW = 1_800_000_000.125
+PAUSE = 1.0
+
+
+def entry_of(event: bytes = b"answer", *, created: float = NOW, ttl_seconds: float = 3600.0) -> Entry:
+    return Entry(events=(event,), created=created, ttl_seconds=ttl_seconds)
+
+
+async def test_the_migrated_table_is_the_one_that_the_level_uses(engine: AsyncEngine) -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": True})
+        return list(compare_metadata(context, sql_level.metadata))
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or name in sql_level.metadata.tables
+
+
+async def test_a_row_says_whose_it_is_of_which_policy_and_from_when_to_when(engine: AsyncEngine) -> None:
+    await sql_level_on(engine).put(KEY, entry_of(), POLICY, NOW)
+    columns = [column for column in cache_entries.columns if column.name != "data"]
+    async with engine.connect() as connection:
+        row = (await connection.execute(select(*columns))).one()
+    assert row == (KEY, "acme", "model_output", NOW, NOW + 3600)
+
+
+async def test_a_tenant_may_have_any_name(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    for tenant in ("a/b", "'; DROP TABLE cache_entries; --", "é" * 200, "anonymous-2001:db8::"):
+        key = f"{tenant}/model_output/{'ab' * 32}"
+        assert await level.put(key, entry_of(tenant.encode()), POLICY, NOW)
+        assert await level.get(key, NOW) == entry_of(tenant.encode())
+
+
+async def test_entries_are_compressed_if_the_policy_says_so(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    entry = entry_of(b"x" * 1_000_000)
+    await level.put(KEY, entry, POLICY, NOW)
+    await level.put(KEY + "0", entry, replace(POLICY, compress=False), NOW)
+    async with engine.connect() as connection:
+        lengths = select(func.length(cache_entries.c.data)).order_by(cache_entries.c.key)
+        compressed, plain = (await connection.execute(lengths)).scalars()
+    assert compressed < 10_000
+    assert plain > 1_000_000
+
+
+async def test_an_older_answer_replaces_a_newer_one_that_has_expired(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    older, newer = entry_of(b"older", created=NOW - 1), entry_of(b"newer", created=NOW, ttl_seconds=10)
+    await level.put(KEY, newer, POLICY, NOW)
+    assert not await level.put(KEY, older, POLICY, newer.expires - 0.5)
+    assert await level.put(KEY, older, POLICY, newer.expires)
+    assert await level.get(KEY, newer.expires) == older
+
+
+async def test_of_many_that_are_stored_at_once_the_newest_stays(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    entries = [entry_of(b"%d" % number, created=NOW - number) for number in (7, 3, 9, 1, 5, 0, 8, 2, 6, 4)]
+    await asyncio.gather(*(level.put(KEY, entry, POLICY, NOW) for entry in entries))
+    assert await level.get(KEY, NOW) == entry_of(b"0")
+
+
+async def test_a_purge_deletes_what_has_expired_and_nothing_else(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    expired = 3 * PURGE_BATCH + 1
+    await store(level, expired, ttl_seconds=10)
+    await level.put(KEY, entry_of(), POLICY, NOW)
+    assert await level.purge(NOW + 9.9) == 0
+    assert await level.purge(NOW + 10) == expired
+    assert await level.purge(NOW + 10) == 0
+    assert await keys_in(engine) == [KEY]
+
+
+async def test_two_that_purge_at_once_delete_each_row_once(engine: AsyncEngine) -> None:
+    expired = 10 * PURGE_BATCH
+    level = sql_level_on(engine)
+    await store(level, expired, ttl_seconds=10)
+    await asyncio.gather(*(level.purge(NOW + 10) for _ in range(3)))
+    await level.purge(NOW + 10)
+    assert await keys_in(engine) == []
+
+
+async def store(level: SqlLevel, count: int, *, ttl_seconds: float) -> None:
+    entry = entry_of(ttl_seconds=ttl_seconds)
+    for number in range(count):
+        await level.put(f"acme/model_output/{number:064x}", entry, POLICY, NOW)
+
+
+async def keys_in(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return list((await connection.execute(select(cache_entries.c.key))).scalars())
+
+
+async def test_text_in_place_of_bytes_is_corrupt(sqlite_engine: AsyncEngine) -> None:
+    level = sql_level_on(sqlite_engine)
+    await level.put(KEY, entry_of(), POLICY, NOW)
+    async with sqlite_engine.begin() as connection:
+        await connection.execute(text("UPDATE cache_entries SET data = 'text'"))
+    with pytest.raises(CorruptEntryError):
+        await level.get(KEY, NOW)
+
+
+async def test_a_database_without_the_table_is_unavailable_for_everything(sqlite_url: str) -> None:
+    await assert_everything_fails(sqlite_url)
+
+
+async def test_a_database_that_nobody_serves_is_unavailable_for_everything() -> None:
+    await assert_everything_fails(f"postgresql://nobody@127.0.0.1:{free_port()}/cache")
+
+
+async def assert_everything_fails(url: str) -> None:
+    clock = SteadyClock()
+    async with open_engine(database_url(url, home="", owner=OWNER)) as engine:
+        level = SqlLevel(engine=engine, timeout_seconds=10, clock=clock, pause_seconds=PAUSE)
+        for attempt in (lambda: level.get(KEY, NOW), lambda: level.put(KEY, entry_of(), POLICY, NOW)):
+            with pytest.raises(LevelUnavailableError, match="failed"):
+                await attempt()
+            clock.seconds += PAUSE
+        with pytest.raises(LevelUnavailableError, match="failed"):
+            await level.purge(NOW)
+
+
+async def test_when_all_connections_are_in_use_look_ups_are_refused_until_one_is_free(engine: AsyncEngine) -> None:
+    hurried = SqlLevel(engine=engine, timeout_seconds=0.2, clock=SteadyClock())
+    async with aclosing(hurried), AsyncExitStack() as connections:
+        for _ in range(15 if engine.dialect.name == "sqlite" else 8):
+            await connections.enter_async_context(engine.connect())
+        with pytest.raises(LevelUnavailableError, match="failed"):
+            await hurried.get(KEY, NOW)
+    patient = sql_level_on(engine)
+    assert await patient.put(KEY, entry_of(), POLICY, NOW)
+    assert await patient.get(KEY, NOW) == entry_of()
+
+
+async def test_a_cancelled_look_up_harms_no_other(engine: AsyncEngine) -> None:
+    entries = {f"tenant-{number}/model_output/{'ab' * 32}": entry_of(b"%d" % number) for number in range(20)}
+    async with aclosing(sql_level_on(engine)) as level:
+        for key, entry in entries.items():
+            await level.put(key, entry, POLICY, NOW)
+        for turns in range(0, 60, 4):
+            abandoned = [asyncio.create_task(level.get(key, NOW)) for key in entries]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in abandoned:
+                task.cancel()
+            await asyncio.gather(*abandoned, return_exceptions=True)
+            found = await asyncio.gather(*(level.get(key, NOW) for key in entries))
+            assert found == list(entries.values())
+
+
+@pytest.mark.parametrize("timeout_seconds", [0.0, 0.0005, 0.001, 0.002, 0.004])
+async def test_look_ups_that_take_too_long_harm_no_other(engine: AsyncEngine, timeout_seconds: float) -> None:
+    patient = sql_level_on(engine)
+    await patient.put(KEY, entry_of(), POLICY, NOW)
+    for _ in range(10):
+        async with aclosing(SqlLevel(engine=engine, timeout_seconds=timeout_seconds, clock=SteadyClock())) as hurried:
+            await asyncio.gather(*(hurried.get(KEY, NOW) for _ in range(5)), return_exceptions=True)
+        assert await patient.get(KEY, NOW) == entry_of()

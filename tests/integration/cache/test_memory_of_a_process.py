@@ -1,0 +1,14 @@
+"""The memory level keeps to the bytes it is told, by what its process really takes."""
+
+import pytest
+
+from load.cache.memory import SHAPES, growth_of_a_new_process
+from services.cache.eviction.choice import EvictionName
+
+
+@pytest.mark.parametrize("eviction", EvictionName)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_full_level_takes_the_memory_that_it_may_take(shape: str, eviction: EvictionName) -> None:
+    measured = growth_of_a_new_process(shape, eviction, 100_000)
+    assert 0.9 <= measured.lowest
+    assert measured.highest <= 1.1

@@ -1,0 +1,41 @@
+"""Places: tenants are apart, whatever they are called."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.cache.place import Place
+from services.cache.policies import PolicyName
+
+KEY = "0123456789abcdef" * 4
+OTHER_KEY = "fedcba9876543210" * 4
+
+
+def test_the_parts_are_tenant_policy_and_key() -> None:
+    assert Place("acme", PolicyName.RESPONSE, KEY).storage_key == f"acme/response/{KEY}"
+
+
+tenants = st.text(alphabet="ab/-0\n", max_size=20) | st.sampled_from(["a", "a/response", f"a/response/{KEY}", ""])
+policies = st.sampled_from(PolicyName)
+keys = st.text(alphabet="01", min_size=64, max_size=64)
+places = st.builds(Place, tenants, policies, keys)
+
+
+@given(first=places, second=places)
+def test_two_places_never_share_a_storage_key(first: Place, second: Place) -> None:
+    assert (first.storage_key == second.storage_key) == (first == second)
+
+
+@given(first=places, second=places, tag=st.sampled_from(["a", "tenant", KEY]))
+def test_two_tenants_never_share_a_scope(first: Place, second: Place, tag: str) -> None:
+    if first.tenant != second.tenant:
+        assert not set(first.scopes([tag])) & set(second.scopes([tag]))
+
+
+def test_an_answer_is_concerned_by_what_it_is_a_part_of() -> None:
+    place = Place("acme", PolicyName.MODEL_OUTPUT, KEY)
+    alone, as_part = place.scopes(["news"]), place.scopes(["news"], part_of=OTHER_KEY)
+    assert set(as_part) - set(alone) == set(Place("acme", PolicyName.RESPONSE, OTHER_KEY).scopes([])) - set(alone)
+
+
+def test_the_kind_of_an_answer_does_not_matter_to_who_invalidates_its_key() -> None:
+    assert Place("acme", PolicyName.RESPONSE, KEY).scopes([]) == Place("acme", PolicyName.TOOL_RESULT, KEY).scopes([])

@@ -1,0 +1,33 @@
+"""Reports of ghz."""
+
+import msgspec
+import pytest
+
+from load.measuring.generator import MeasurementError
+from load.measuring.ghz import delimited, speed_in
+from load.measuring.speed import Load, Speed
+
+LOAD = Load(calls=100, workers=10, connections=2)
+
+
+def _report(answers: dict[str, int]) -> bytes:
+    latencies = [{"percentage": share, "latency": share * 1_000_000} for share in (10, 50, 99)]
+    report = {"count": 100, "rps": 4321.5, "statusCodeDistribution": answers, "latencyDistribution": latencies}
+    return msgspec.json.encode(report)
+
+
+def test_a_report_tells_the_speed_and_the_latencies() -> None:
+    assert speed_in(_report({"OK": 100}), LOAD) == Speed(calls_per_second=4321.5, p50_ms=50, p99_ms=99)
+
+
+@pytest.mark.parametrize("answers", [{"OK": 99}, {"OK": 99, "Unavailable": 1}, {"Unavailable": 100}, {}])
+def test_a_run_with_failed_calls_is_no_measurement(answers: dict[str, int]) -> None:
+    with pytest.raises(MeasurementError, match="not all were answered"):
+        speed_in(_report(answers), LOAD)
+
+
+@pytest.mark.parametrize(
+    ("size", "prefix"), [(0, b"\x00"), (1, b"\x01"), (127, b"\x7f"), (128, b"\x80\x01"), (300, b"\xac\x02")]
+)
+def test_a_message_is_preceded_by_its_length(size: int, prefix: bytes) -> None:
+    assert delimited(b"x" * size) == prefix + b"x" * size
