@@ -8,6 +8,7 @@ import pytest
 from envoyconf.route_names import AGENT_API, PATHS, ROUTE_NAMES, RPCS
 from launcher.settings_table import markdown
 from meshkit.errors import Code, Reason, ShoalError
+from services.cache.policies import DEFAULT_POLICIES
 from services.gateway.problems import http_status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,17 @@ def test_the_limits_page_names_the_routes_as_envoy_does() -> None:
     for rpc, name in RPCS.items():
         if rpc != AGENT_API:
             assert rpc.rpartition("/")[2] in told[name]
+
+
+def test_the_cache_page_tells_the_policies_as_they_are() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) s \| ([L1-3, ]+) \| (?:(\d+) s)? ?\|", (ROOT / "docs/cache.md").read_text(), re.MULTILINE
+    )
+    told = {name: (float(ttl), levels.lower().split(", "), float(stale or 0)) for name, ttl, levels, stale in rows}
+    assert told == {
+        name: (policy.ttl_seconds, list(policy.levels), policy.stale_seconds)
+        for name, policy in DEFAULT_POLICIES.items()
+    }
 
 
 def test_every_make_target_says_what_it_does() -> None:
