@@ -59,14 +59,9 @@ def beside(*, seconds: float) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def identified(request_id: str) -> Iterator[None]:
-    """Puts the request id on every log line inside, also before it is known whether there is a call to serve."""
-    token = _request_id.set(request_id)
-    try:
-        yield
-    finally:
-        _request_id.reset(token)
+def identify(request_id: str) -> None:
+    """Puts the request id on every log line of this task, also before it is known whether there is a call to serve."""
+    _request_id.set(request_id)
 
 
 def logged_request_id() -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import cache
 from typing import Any
 
 import grpc
@@ -24,6 +25,7 @@ from meshkit.metrics import Metrics
 Handler = Any
 """A grpc.RpcMethodHandler whose behaviour is asynchronous; the published types know only synchronous ones."""
 Context = grpc.aio.ServicerContext[Any, Any]
+Work = Callable[[Any, Context], Awaitable[Any]]
 
 CLEAN_UP_SECONDS = 2.0
 """How long a cancelled call may take to stop what it has begun."""
@@ -37,16 +39,16 @@ class CallGuard:
     def __init__(self, *, signer: IdentitySigner, metrics: Metrics, replica: str) -> None:
         """`replica` is the name of this process, which goes with every refusal."""
         self._signer = signer
-        self._metrics = metrics
         self._replica = replica
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any] | None] = set()
+        self._observe = cache(lambda method, code: metrics.rpc_seconds.labels(method, code.name).observe)
 
     async def end_running(self) -> None:
         """Cancels the calls that still run when their server has stopped, and waits until they have cleaned up.
 
         grpc itself may leave them to the end of the event loop, when what they need is gone.
         """
-        running = set(self._running)
+        running = {task for task in self._running if task}
         for task in running:
             task.cancel()
         if running:
@@ -56,45 +58,45 @@ class CallGuard:
         """The same handler with the guard around it. Requests are parsed inside, so that bad bytes are the caller's
         error and not ours; responses are written inside, so that a call cancelled while it writes ends inside too."""
 
-        async def unary_unary(request: bytes, context: Context) -> Any:
-            async with self._around(method, context):
-                return await handler.unary_unary(_parsed(handler, request), context)
+        async def answer(request: bytes, context: Context) -> Any:
+            return await handler.unary_unary(_parsed(handler, request), context)
 
-        async def unary_stream(request: bytes, context: Context) -> None:
-            async with (
-                self._around(method, context),
-                aclosing(handler.unary_stream(_parsed(handler, request), context)) as responses,
-            ):
+        async def stream(request: bytes, context: Context) -> None:
+            async with aclosing(handler.unary_stream(_parsed(handler, request), context)) as responses:
                 async for response in responses:
                     await context.write(response)
 
-        async def stream_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
-            async with self._around(method, context):
-                parsed = (_parsed(handler, request) async for request in requests)
-                return await handler.stream_unary(parsed, context)
+        async def read(requests: AsyncIterator[bytes], context: Context) -> Any:
+            return await handler.stream_unary((_parsed(handler, request) async for request in requests), context)
+
+        def around(work: Work) -> Work:
+            async def serve(request: Any, context: Context) -> Any:
+                return await self._serve(method, work, request, context)
+
+            return serve
 
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(unary_unary, None, handler.response_serializer)
+            return grpc.unary_unary_rpc_method_handler(around(answer), None, handler.response_serializer)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(unary_stream, None, handler.response_serializer)
-        return grpc.stream_unary_rpc_method_handler(stream_unary, None, handler.response_serializer)
+            return grpc.unary_stream_rpc_method_handler(around(stream), None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(around(read), None, handler.response_serializer)
 
-    @asynccontextmanager
-    async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _serve(self, method: str, work: Work, request: Any, context: Context) -> Any:
+        # It stands around every call of the mesh, and costs most of a look-up in memory: no context manager more than
+        # need be. grpc runs each call as a task of its own, with which the request id of its log lines ends.
         started = time.perf_counter()
         task = asyncio.current_task()
-        if task is not None:
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        outcome, reason = grpc.StatusCode.OK, ""
+        self._running.add(task)
         metadata = context.invocation_metadata() or ()
         headers = {key: value for key, value in metadata if isinstance(value, str)}
         request_id = current_call.request_id(headers.get(current_call.REQUEST_ID_HEADER))
-        with current_call.identified(request_id), tracing.server_span(method, headers):
+        current_call.identify(request_id)
+        outcome, reason = grpc.StatusCode.OK, ""
+        with tracing.server_span(method, headers):
             try:
                 signed = [str(value) for key, value in metadata if key == IDENTITY_HEADER]
                 with current_call.serving(self._accept(signed, context.time_remaining(), request_id)):
-                    yield
+                    return await work(request, context)
             except ShoalError as error:
                 outcome, reason = status.status_code(error.code), str(error.reason)
                 await self._abort(context, error)
@@ -110,8 +112,9 @@ class CallGuard:
                 log.exception("rpc failed", method=method)
                 await self._abort(context, internal())
             finally:
+                self._running.discard(task)
                 seconds = time.perf_counter() - started
-                self._metrics.rpc_seconds.labels(method, outcome.name).observe(seconds)
+                self._observe(method, outcome)(seconds)
                 log.info("rpc", method=method, code=outcome.name, reason=reason, seconds=round(seconds, 6))
 
     async def _abort(self, context: Context, error: ShoalError) -> None:

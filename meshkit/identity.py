@@ -77,7 +77,7 @@ class IdentitySigner:
     def __init__(self, secret: bytes) -> None:
         if len(secret) < SECRET_MIN_BYTES:
             raise ValueError(f"the mesh secret must have at least {SECRET_MIN_BYTES} bytes")
-        self._secret = secret
+        self._mac = hmac.new(secret, digestmod=hashlib.sha256)
         self._decoder = msgspec.json.Decoder(Identity)
 
     @classmethod
@@ -108,7 +108,10 @@ class IdentitySigner:
         return identity
 
     def _tag(self, payload: str) -> str:
-        return _encoded(hmac.digest(self._secret, payload.encode(), hashlib.sha256))
+        # A copy, since hmac.digest lets other threads run meanwhile, and grpc's own take that chance at every call.
+        mac = self._mac.copy()
+        mac.update(payload.encode())
+        return _encoded(mac.digest())
 
 
 def require_known(identity: Identity) -> None:

@@ -2,30 +2,37 @@
 
 import asyncio
 import atexit
+from collections.abc import Callable
 from threading import RLock
-from typing import TextIO
+from typing import Generic, TextIO, TypeVar
 
 GATHERING_SECONDS = 0.005
 
 
-class LogLines:
+T = TypeVar("T")
+
+
+class LogLines(Generic[T]):
     """Writes lines in their order: warnings and worse at once, others together with what follows in a few milliseconds.
 
     Each write is a system call during which other threads take their turn, which costs a busy process more than the
-    line itself. What has been told is written before the process ends, unless it is killed.
+    line itself, and lines that are rendered in a row cost a fraction of lines between other work. What has been told is
+    written before the process ends, unless it is killed.
 
     Any thread may tell lines. One without an event loop writes at once, unless another's lines are waiting: then its
     own go with them.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, render: Callable[[T], str]) -> None:
+        """`render` makes one line of what was told. It must never fail."""
         self._stream = stream
-        self._gathered: list[str] = []
+        self._render = render
+        self._gathered: list[T] = []
         # Reentrant, since a destructor may have something to tell in the middle of a write.
         self._lock = RLock()
         atexit.register(self._write)
 
-    def gather(self, line: str) -> None:
+    def gather(self, line: T) -> None:
         with self._lock:
             self._gathered.append(line)
             others_wait = len(self._gathered) > 1
@@ -37,7 +44,7 @@ class LogLines:
             # Nobody would come back to it.
             self._write()
 
-    def write(self, line: str) -> None:
+    def write(self, line: T) -> None:
         with self._lock:
             self._gathered.append(line)
             self._write()
@@ -50,5 +57,5 @@ class LogLines:
         with self._lock:
             lines, self._gathered = self._gathered, []
             if lines:
-                self._stream.write("\n".join(lines) + "\n")
+                self._stream.write("".join(f"{self._render(line)}\n" for line in lines))
                 self._stream.flush()

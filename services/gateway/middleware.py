@@ -52,10 +52,8 @@ class CallMiddleware:
         request_id = call.request_id(headers.get(REQUEST_ID_HEADER))
         answer = _Answer(send, replica=self._replica)
         started = time.perf_counter()
-        with (
-            call.identified(request_id),
-            tracing.server_span(f"{scope['method']} {scope['path']}", headers),
-        ):
+        call.identify(request_id)
+        with tracing.server_span(f"{scope['method']} {scope['path']}", headers):
             try:
                 await self._serve(scope, receive, answer, headers, request_id)
             finally:

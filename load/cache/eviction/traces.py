@@ -25,7 +25,8 @@ def requests(source: Source, *, seed: int, capacity: int, count: int) -> list[Re
     rng = random.Random(seed)
     steps = (rng.expovariate(REQUESTS_PER_SECOND) for _ in itertools.count())
     clock = itertools.accumulate(steps)
-    return list(itertools.islice(zip(clock, source(random.Random(seed), capacity)), count))
+    keys = source(random.Random(seed), capacity)
+    return [(next(clock), key) for key in itertools.islice(keys, count)]
 
 
 def zipf(alpha: float) -> Source:

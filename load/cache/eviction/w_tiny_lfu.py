@@ -1,7 +1,7 @@
 """Eviction by admission, W-TinyLFU: a new key stays only if it is seen more often than the one that it drives out.
 
-Einziger, Friedman, Manes: TinyLFU: A Highly Efficient Cache Admission Policy. ACM Transactions on Storage 2017. Shares as
-in the paper and in Caffeine; without the paper's doorkeeper, as in Caffeine.
+Einziger, Friedman, Manes: TinyLFU: A Highly Efficient Cache Admission Policy. ACM Transactions on Storage 2017. Shares
+as in the paper and in Caffeine; without the paper's doorkeeper, as in Caffeine.
 """
 
 from collections import OrderedDict

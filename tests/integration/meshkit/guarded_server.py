@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 
+from meshkit.call_guard import CallGuard
 from meshkit.channel import open_channel
 from meshkit.identity import HEADER, Authentication, Identity, IdentitySigner
-from meshkit.call_guard import CallGuard
 from meshkit.metrics import Metrics
 from meshkit.serve import new_server
 from shoal.agent.v1 import agent_pb2 as pb

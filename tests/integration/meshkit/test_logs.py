@@ -6,11 +6,10 @@ import sys
 from typing import Any
 
 PROGRAM = """
+import contextvars
 import logging
 import structlog
 from meshkit import call, logs
-from meshkit.call import Call
-from meshkit.identity import Authentication, Identity
 
 log = structlog.get_logger()
 logs.configure(service="test", replica="test-1", level={level!r}, form={form!r})
@@ -38,11 +37,14 @@ def test_a_line_says_what_happened_where_and_when() -> None:
 
 def test_every_line_of_a_call_carries_its_request_id() -> None:
     body = """
-identity = Identity("acme", "free", "key_1", Authentication.API_KEY, 0)
 log.info("before")
-with call.identified("request-1"), call.serving(Call(request_id="request-1", identity=identity, signed_identity="", deadline=0)):
+
+def a_call():
+    call.identify("request-1")
     log.info("inside")
     logging.getLogger("library").warning("of a library")
+
+contextvars.copy_context().run(a_call)
 log.info("after")
 """
     assert [(line["event"], line.get("request_id")) for line in lines(body)] == [

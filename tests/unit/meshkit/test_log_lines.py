@@ -25,7 +25,7 @@ class Written(StringIO):
 
 async def test_lines_that_follow_soon_are_written_together() -> None:
     stream = Written()
-    lines = LogLines(stream)
+    lines = LogLines(stream, render=str)
     lines.info("a")
     lines.debug("b")
     assert stream.writes == []
@@ -35,7 +35,7 @@ async def test_lines_that_follow_soon_are_written_together() -> None:
 
 async def test_what_is_told_after_a_write_is_written_too() -> None:
     stream = Written()
-    lines = LogLines(stream)
+    lines = LogLines(stream, render=str)
     for line in ("a", "b"):
         stream.was_flushed.clear()
         lines.info(line)
@@ -45,7 +45,7 @@ async def test_what_is_told_after_a_write_is_written_too() -> None:
 
 async def test_a_warning_is_written_at_once_and_after_what_was_told_before_it() -> None:
     stream = Written()
-    lines = LogLines(stream)
+    lines = LogLines(stream, render=str)
     lines.info("a")
     lines.warning("b")
     lines.info("c")
@@ -57,7 +57,7 @@ async def test_a_warning_is_written_at_once_and_after_what_was_told_before_it() 
 
 def test_without_an_event_loop_every_line_is_written_at_once() -> None:
     stream = Written()
-    lines = LogLines(stream)
+    lines = LogLines(stream, render=str)
     lines.info("a")
     lines.info("b")
     assert stream.writes == ["a\n", "b\n"]
@@ -65,7 +65,7 @@ def test_without_an_event_loop_every_line_is_written_at_once() -> None:
 
 async def test_another_thread_writes_at_once_or_its_line_goes_with_those_that_wait() -> None:
     stream = Written()
-    lines = LogLines(stream)
+    lines = LogLines(stream, render=str)
     tell_from_a_thread(lines, "a")
     assert stream.writes == ["a\n"]
     stream.was_flushed.clear()
@@ -75,7 +75,7 @@ async def test_another_thread_writes_at_once_or_its_line_goes_with_those_that_wa
     assert stream.writes == ["a\n", "b\nc\n"]
 
 
-def tell_from_a_thread(lines: LogLines, line: str) -> None:
+def tell_from_a_thread(lines: LogLines[object], line: str) -> None:
     thread = Thread(target=lines.info, args=(line,))
     thread.start()
     thread.join()
@@ -96,7 +96,7 @@ class Interrupted(Written):
 
 def test_a_thread_waits_while_another_writes() -> None:
     stream = Interrupted()
-    lines = LogLines(stream)
+    lines = LogLines(stream, render=str)
     stream.other = Thread(target=lines.warning, args=("b",))
     lines.warning("a")
     stream.other.join()
