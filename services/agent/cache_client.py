@@ -48,15 +48,24 @@ class CacheClient:
         self._decoder = msgspec.msgpack.Decoder(_Origin | AnswerEvent)
 
     async def open(
-        self, key: str, kind: CachedKind, *, part_of: str = "", refresh: bool = False
+        self,
+        key: str,
+        kind: CachedKind,
+        *,
+        part_of: str = "",
+        tags: Sequence[str] = (),
+        generation: int = 0,
+        refresh: bool = False,
     ) -> CachedAnswer | Lead | None:
-        request = pb.OpenRequest(key=key, policy=_POLICIES[kind], part_of=part_of, refresh=refresh)
+        request = pb.OpenRequest(
+            key=key, policy=_POLICIES[kind], part_of=part_of, tags=tags, generation=generation, refresh=refresh
+        )
         try:
             response = await self._stub.Open(
                 request, timeout=call.onward_timeout(longest_seconds=OPEN_SECONDS), metadata=_metadata(key)
             )
             if response.HasField("lead"):
-                return Lead(key, kind, response.lead.generation)
+                return _lead(key, kind, response.lead)
             return self._read(key, kind, response.hit)
         except (grpc.aio.AioRpcError, ShoalError) as error:
             log.warning("cache not used", step="open", error=_short(error))
@@ -64,7 +73,9 @@ class CacheClient:
         except (msgspec.MsgspecError, ValueError) as error:
             log.warning("cached answer not readable", kind=kind, error=type(error).__name__)
         # Another version of Shoal wrote it, or it is damaged: it is replaced.
-        return None if refresh else await self.open(key, kind, part_of=part_of, refresh=True)
+        if refresh:
+            return None
+        return await self.open(key, kind, part_of=part_of, tags=tags, generation=generation, refresh=True)
 
     def _read(self, key: str, kind: CachedKind, hit: pb.Hit) -> CachedAnswer:
         """Raises MsgspecError or ValueError for what this version cannot read."""
@@ -79,7 +90,7 @@ class CacheClient:
             lifetime=Lifetime(ttl_seconds=hit.ttl_seconds, stale_seconds=hit.stale_seconds),
             tags=origin.tags,
             asked_ttl_seconds=origin.ttl_seconds,
-            renewal=Lead(key, kind, hit.renewal.generation) if hit.HasField("renewal") else None,
+            renewal=_lead(key, kind, hit.renewal) if hit.HasField("renewal") else None,
         )
 
     async def keep(
@@ -127,6 +138,10 @@ class CacheClient:
             size += len(encoded)
         yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
         yield pb.PublishRequest(end=pb.PublishEnd(worth=_worth(events)))
+
+
+def _lead(key: str, kind: CachedKind, lead: pb.Lead) -> Lead:
+    return Lead(key, kind, lead.generation, lead.anew)
 
 
 def _metadata(key: str) -> tuple[tuple[str, str], ...]:

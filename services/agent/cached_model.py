@@ -48,6 +48,8 @@ class CachedModel:
             model_output_key(request, tenant=leave.tenant),
             CachedKind.MODEL_OUTPUT,
             part_of=leave.answer_key,
+            tags=leave.tags,
+            generation=leave.generation,
             refresh=leave.refresh,
         )
 

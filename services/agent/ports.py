@@ -16,10 +16,13 @@ class KeptOutput(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     answer_key: str
     """The key of the answer that the output is a part of: with it, the output is invalidated."""
+    generation: int
+    """That of the answer's lead: no output is taken from where less is known of what was invalidated."""
     refresh: bool
     """Whether the model shall be asked anew."""
     ttl_seconds: int | None
     tags: tuple[str, ...]
+    """Those of the answer: with each of them, the output is invalidated."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +150,8 @@ class Lead:
     key: str
     kind: CachedKind
     generation: int
+    anew: bool = False
+    """Whether the answer that was there has been invalidated: what it is made of is to be computed anew too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,11 +189,19 @@ class AnswerCache(Protocol):
     kept is not."""
 
     async def open(
-        self, key: str, kind: CachedKind, *, part_of: str = "", refresh: bool = False
+        self,
+        key: str,
+        kind: CachedKind,
+        *,
+        part_of: str = "",
+        tags: Sequence[str] = (),
+        generation: int = 0,
+        refresh: bool = False,
     ) -> CachedAnswer | Lead | None:
         """The answer, or the task to compute it; None if the cache cannot be used.
 
-        `part_of` is the key of the answer that this one is a part of. With `refresh`, nothing is looked up.
+        `part_of` is the key of the answer that this one is a part of, `tags` are that answer's, and `generation` is
+        that of its lead. With `refresh`, nothing is looked up.
         """
         ...
 

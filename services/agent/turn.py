@@ -259,9 +259,15 @@ def _renewal(turn: _Turn, stale: CachedAnswer, lead: Lead) -> Assignment:
 def _kept_as(
     turn: _Turn, lead: Lead | None, *, tags: tuple[str, ...], ttl_seconds: int | None, anew: bool
 ) -> Assignment:
-    """With `anew`, no model's output is taken from the cache. Without a lead nothing is kept there either."""
+    """With `anew`, or if the lead says so, no model's output is taken from the cache. Without a lead nothing is kept
+    there either."""
     leave = lead and KeptOutput(
-        tenant=turn.caller.tenant, answer_key=turn.key, refresh=anew, ttl_seconds=ttl_seconds, tags=tags
+        tenant=turn.caller.tenant,
+        answer_key=turn.key,
+        generation=lead.generation,
+        refresh=anew or lead.anew,
+        ttl_seconds=ttl_seconds,
+        tags=tags,
     )
     return Assignment(
         work=msgspec.structs.replace(turn.work, kept_output=leave),

@@ -10,9 +10,9 @@ from services.cache.draft import Draft
 from services.cache.entry import Entry, Worth
 from services.cache.generations.generation_watcher import GenerationWatcher
 from services.cache.generations.generations import Generations
-from services.cache.hierarchy import Hierarchy
+from services.cache.hierarchy import Hierarchy, Miss
 from services.cache.leases import Leases
-from services.cache.place import Place
+from services.cache.place import ALONE, Place, Whole
 from services.cache.policies import LevelName, Policy, PolicyName
 from services.cache.ttl_tuning import TunedTtl
 
@@ -25,9 +25,11 @@ nothing is given out for longer than was promised."""
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The caller computes the answer, in this generation."""
+    """The caller computes the answer, in this generation; with `anew` what it is made of too, since the answer that was
+    here has been invalidated."""
 
     generation: int
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +93,21 @@ class Answers:
         self._counts = counts
         self._random = random
 
-    async def open(self, place: Place, *, part_of: str, refresh: bool, now: float) -> Hit | Lead:
-        """The answer, or the lead to compute it. `part_of` is the key of the answer that it is a part of, or empty.
-        With `refresh` nothing is looked up."""
-        if refresh:
+    async def open(self, place: Place, *, whole: Whole, refresh: bool, now: float) -> Hit | Lead:
+        """The answer, or the lead to compute it. With `refresh` nothing is looked up.
+
+        What is found here becomes a part of `whole`, which other processes take for as new as its lead: so nothing is
+        found before this process has heard as much as the one that gave the lead.
+        """
+        has_heard = await self._has_heard_up_to(whole.generation)
+        if refresh or not has_heard:
             return self._lead()
         policy, counts = self._policies[place.policy], self._counts[place.policy]
         key = place.storage_key
-        found = await self._hierarchy.get(key, policy, now, partial(self._is_valid, place, part_of))
-        if found is None:
+        found = await self._hierarchy.get(key, policy, now, partial(self._is_valid, place, whole))
+        if isinstance(found, Miss):
             counts.misses += 1
-            return self._lead()
+            return self._lead(anew=found.was_invalidated)
         entry = found.entry
         is_stale = entry.is_stale(now)
         counts.count_hit(entry.worth, is_stale=is_stale)
@@ -121,7 +127,7 @@ class Answers:
             counts.too_large += 1
             return None
         entry = self._entry(policy, draft, terms, worth, now)
-        if not self._is_valid(place, "", entry):
+        if not self._is_valid(place, ALONE, entry):
             counts.invalidated += 1
             return None
         return entry if await self._hierarchy.put(place.storage_key, entry, policy, now) else None
@@ -129,7 +135,7 @@ class Answers:
     async def inspect(self, place: Place, now: float) -> Inspection:
         """What the levels have there, invalidated or not. It counts as no use."""
         seen = await self._hierarchy.inspect(place.storage_key, self._policies[place.policy], now)
-        shown = (Shown(each.entry, each.level, not self._is_valid(place, "", each.entry)) for each in seen.found)
+        shown = (Shown(each.entry, each.level, not self._is_valid(place, ALONE, each.entry)) for each in seen.found)
         return Inspection(tuple(shown), seen.failed)
 
     async def invalidate(self, scope: str) -> int:
@@ -139,16 +145,22 @@ class Answers:
         """
         return await self._watcher.invalidate(scope)
 
-    def _lead(self) -> Lead:
-        return Lead(self._generations.latest)
+    async def _has_heard_up_to(self, generation: int) -> bool:
+        """Whether all is known here that was invalidated until then; the log is asked if it is not."""
+        if generation > self._generations.latest:
+            await self._watcher.hear()
+        return generation <= self._generations.latest
+
+    def _lead(self, *, anew: bool = False) -> Lead:
+        return Lead(self._generations.latest, anew)
 
     async def _renewal(self, storage_key: str) -> Lead | None:
         """The lead for the one caller of all who gets to renew a stale answer."""
         has_lease = await self._leases.take(f"renewal/{storage_key}", seconds=RENEWAL_SECONDS)
         return self._lead() if has_lease else None
 
-    def _is_valid(self, place: Place, part_of: str, entry: Entry) -> bool:
-        return self._generations.is_valid(entry.generation, place.scopes(entry.tags, part_of=part_of))
+    def _is_valid(self, place: Place, whole: Whole, entry: Entry) -> bool:
+        return self._generations.is_valid(entry.generation, place.scopes(entry.tags, whole))
 
     def _entry(self, policy: Policy, draft: Draft, terms: Terms, worth: Worth, now: float) -> Entry:
         ttl_seconds = terms.ttl_seconds or self._ttls[policy.name].seconds

@@ -21,6 +21,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Miss:
+    """No live entry that is valid; `was_invalidated` if there is one that is not valid any more."""
+
+    was_invalidated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What each level has, nearest first, and the levels that could not be asked."""
 
@@ -36,7 +43,7 @@ class Hierarchy:
         self._levels = levels
         self._counts = counts
 
-    async def get(self, key: str, policy: Policy, now: float, is_valid: IsValid) -> Found | None:
+    async def get(self, key: str, policy: Policy, now: float, is_valid: IsValid) -> Found | Miss:
         """The nearest fresh entry that is valid, else the youngest stale one.
 
         An invalid entry is none: a farther level may have another. Behind a stale one there may be a fresh one that
@@ -45,21 +52,26 @@ class Hierarchy:
         """
         best: Found | None = None
         lacking: list[LevelName] = []
+        was_invalidated = False
         for name in policy.levels:
             try:
                 entry = await self._look(name, key, policy, now, is_valid)
             except LevelUnavailableError:
                 continue
-            if entry is None:
+            if isinstance(entry, Miss):
                 lacking.append(name)
-            elif best is None:
+                was_invalidated |= entry.was_invalidated
+                continue
+            if best is None:
                 best = Found(entry, name)
             elif entry.created > best.entry.created:
                 lacking.append(best.level)
                 best = Found(entry, name)
-            if entry is not None and not entry.is_stale(now):
+            if not entry.is_stale(now):
                 break
-        if best is not None and lacking:
+        if best is None:
+            return Miss(was_invalidated)
+        if lacking:
             await self._store(lacking, key, best.entry, policy, now)
         return best
 
@@ -85,7 +97,7 @@ class Hierarchy:
         """What each level holds, nearest first."""
         return {name: level.holdings() for name, level in self._levels.items()}
 
-    async def _look(self, name: LevelName, key: str, policy: Policy, now: float, is_valid: IsValid) -> Entry | None:
+    async def _look(self, name: LevelName, key: str, policy: Policy, now: float, is_valid: IsValid) -> Entry | Miss:
         """The valid entry at one level. Raises LevelUnavailableError."""
         in_policy = self._counts[policy.name]
         counts = in_policy.levels[name]
@@ -97,14 +109,13 @@ class Hierarchy:
         except CorruptEntryError:
             counts.corrupt += 1
             entry = None
-        if entry is not None and not is_valid(entry):
-            in_policy.invalidated += 1
-            entry = None
-        if entry is None:
-            counts.misses += 1
-        else:
+        if entry is not None and is_valid(entry):
             counts.hits += 1
-        return entry
+            return entry
+        was_invalidated = entry is not None
+        in_policy.invalidated += was_invalidated
+        counts.misses += 1
+        return Miss(was_invalidated)
 
     async def _store(self, names: Iterable[LevelName], key: str, entry: Entry, policy: Policy, now: float) -> bool:
         kept_anywhere = False

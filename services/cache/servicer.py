@@ -41,9 +41,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def Open(self, request: cache_pb2.OpenRequest, context: Context) -> cache_pb2.OpenResponse:
         place = translate.place(call.current().identity.tenant, request.policy, request.key)
-        part_of = translate.part_of(request.part_of)
+        whole = translate.whole(request)
         now = self._clock()
-        opened = await self._answers.open(place, part_of=part_of, refresh=request.refresh, now=now)
+        opened = await self._answers.open(place, whole=whole, refresh=request.refresh, now=now)
         return translate.open_response(opened, now)
 
     async def Publish(

@@ -11,7 +11,7 @@ from services.cache.counts import Counts, LevelCounts, total
 from services.cache.entry import Entry, Worth
 from services.cache.generations.scopes import key_scope, tag_scope, tenant_scope
 from services.cache.levels.level import Holdings
-from services.cache.place import Place
+from services.cache.place import Place, Whole
 from services.cache.policies import LevelName, PolicyName
 from services.cache.ttl_tuning import TunedTtl
 from shoal.cache.v1 import cache_pb2 as pb
@@ -53,8 +53,13 @@ def place(tenant: str, policy: pb.Policy.ValueType, key: str) -> Place:
     return Place(tenant, name, key_digits(key, field="key"))
 
 
-def part_of(key: str) -> str:
-    return key_digits(key, field="part_of") if key else ""
+def whole(request: pb.OpenRequest) -> Whole:
+    """What is looked up for. Raises ShoalError FIELD_INVALID for a key or tags that cannot be."""
+    return Whole(
+        key=key_digits(request.part_of, field="part_of") if request.part_of else "",
+        tags=_tags(request.tags),
+        generation=request.generation,
+    )
 
 
 def key_digits(key: str, *, field: str) -> str:
@@ -133,7 +138,7 @@ def open_response(opened: Hit | Lead, now: float) -> pb.OpenResponse:
 
 
 def _lead(lead: Lead) -> pb.Lead:
-    return pb.Lead(generation=lead.generation)
+    return pb.Lead(generation=lead.generation, anew=lead.anew)
 
 
 def publish_response(kept: Entry | None, size_bytes: int) -> pb.PublishResponse:

@@ -112,7 +112,7 @@ def test_the_modes_hold_over_grpc_and_in_openais_shape(mesh: Mesh, rest: httpx.C
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     sdk = openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.api_key)
     model = sdk.models.list().data[0].id
-    asked = {"model": model, "messages": [{"role": "user", "content": "Modes elsewhere"}]}
+    asked: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Modes elsewhere"}]}
     with pytest.raises(openai.APIStatusError) as not_cached:
         sdk.chat.completions.create(**asked, extra_body={"cache": {"mode": "only"}})
     assert (not_cached.value.status_code, not_cached.value.code) == (504, "not_cached")

@@ -41,7 +41,7 @@ _STORE = text(
     " VALUES (:key, :tenant, :policy, :data, :created, :expires)"
     " ON CONFLICT (key) DO UPDATE SET tenant = excluded.tenant, policy = excluded.policy, data = excluded.data,"
     " created = excluded.created, expires = excluded.expires"
-    " WHERE cache_entries.created <= excluded.created OR cache_entries.expires <= :now RETURNING 1"
+    " WHERE cache_entries.created <= excluded.created OR cache_entries.expires <= :now"
 )
 
 
@@ -123,7 +123,7 @@ class SqlLevel:
 
     async def _store(self, row: Mapping[str, object]) -> bool:
         async with self._engine.begin() as connection:
-            return (await connection.execute(_STORE, row)).one_or_none() is not None
+            return (await connection.execute(_STORE, row)).rowcount == 1
 
     async def _purge_batch(self, now: float) -> int:
         # SQLite ignores the locks. In PostgreSQL, two processes that purge at once pass over each other's rows.

@@ -1,5 +1,7 @@
 """Levels over the real thing."""
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,6 +53,13 @@ async def empty_database(url: str, *, lock_timeout_seconds: float = PATIENCE_SEC
         async with engine.begin() as connection:
             await connection.execute(text("DELETE FROM cache_entries"))
         yield engine
+    await _threads_ended()
+
+
+async def _threads_ended() -> None:
+    """Nobody waits for the thread of a connection to SQLite whose opening was cancelled, and it needs the loop."""
+    while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+        await asyncio.sleep(0.001)  # nobody tells when a thread ends
 
 
 @pytest.fixture

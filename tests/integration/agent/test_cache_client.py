@@ -25,7 +25,8 @@ from tests.integration.agent.agent_process import SECRET
 from tests.ports import free_port
 
 Context = grpc.aio.ServicerContext[Any, Any]
-KEY, PART_OF = "0123456789abcdef" * 4, "fedcba9876543210" * 4
+KEY = "0123456789abcdef" * 4
+WHOLE: dict[str, Any] = {"part_of": "fedcba9876543210" * 4, "tags": ("a", "b"), "generation": 2**64 - 1}
 LEAD = Lead(KEY, CachedKind.RESPONSE, 7)
 STOP = Completed(FinishReason.STOP)
 ANSWER: tuple[AnswerEvent, ...] = (
@@ -101,13 +102,18 @@ def hit(events: list[bytes], **details: Any) -> pb.OpenResponse:
 
 async def test_a_look_up_says_all_it_is_for_on_behalf_of_the_caller(service: ScriptedCache, cache: CacheClient) -> None:
     assert await cache.open(KEY, CachedKind.RESPONSE) == LEAD
-    lead = await cache.open(KEY, CachedKind.MODEL_OUTPUT, part_of=PART_OF, refresh=True)
+    lead = await cache.open(KEY, CachedKind.MODEL_OUTPUT, **WHOLE, refresh=True)
     assert lead == Lead(KEY, CachedKind.MODEL_OUTPUT, 7)
     assert service.look_ups == [
         pb.OpenRequest(key=KEY, policy=pb.POLICY_RESPONSE),
-        pb.OpenRequest(key=KEY, policy=pb.POLICY_MODEL_OUTPUT, part_of=PART_OF, refresh=True),
+        pb.OpenRequest(key=KEY, policy=pb.POLICY_MODEL_OUTPUT, **WHOLE, refresh=True),
     ]
     assert service.tenants == ["acme"] * 2
+
+
+async def test_the_lead_tells_whether_all_is_to_be_computed_anew(service: ScriptedCache, cache: CacheClient) -> None:
+    service.answers = [pb.OpenResponse(lead=pb.Lead(generation=7, anew=True))]
+    assert await cache.open(KEY, CachedKind.RESPONSE) == Lead(KEY, CachedKind.RESPONSE, 7, anew=True)
 
 
 async def test_what_is_kept_comes_back_as_it_was(service: ScriptedCache, cache: CacheClient) -> None:
@@ -209,9 +215,10 @@ async def test_what_cannot_be_read_is_a_miss_and_is_replaced(
     service: ScriptedCache, cache: CacheClient, events: list[bytes]
 ) -> None:
     service.answers = [hit(events)]
-    assert await cache.open(KEY, CachedKind.MODEL_OUTPUT, part_of=PART_OF) == Lead(KEY, CachedKind.MODEL_OUTPUT, 7)
-    assert [look_up.refresh for look_up in service.look_ups] == [False, True]
-    assert [look_up.part_of for look_up in service.look_ups] == [PART_OF] * 2
+    assert await cache.open(KEY, CachedKind.MODEL_OUTPUT, **WHOLE) == Lead(KEY, CachedKind.MODEL_OUTPUT, 7)
+    assert service.look_ups == [
+        pb.OpenRequest(key=KEY, policy=pb.POLICY_MODEL_OUTPUT, **WHOLE, refresh=refresh) for refresh in (False, True)
+    ]
 
 
 async def test_a_cache_that_gives_nonsense_for_ever_is_not_used(service: ScriptedCache, cache: CacheClient) -> None:

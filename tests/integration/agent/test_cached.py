@@ -194,6 +194,33 @@ async def test_what_was_invalidated_is_asked_anew_of_the_model_too(
     await model.calls_reach(begun=2, completed=2)
 
 
+def with_named_model(*tags: str) -> pb.ExecuteRequest:
+    """Another question than "hello", of which the model is asked the same."""
+    request = asking("hello", tags=tags)
+    request.model = "small"
+    return request
+
+
+async def test_what_was_said_before_a_tag_was_invalidated_is_not_said_again_with_that_tag(
+    acme: Caller, cache: CacheCaller, model: Server
+) -> None:
+    await acme.execute(asking("hello"))
+    await cache.invalidate(cache_pb2.InvalidateRequest(tag="greetings"))
+    await acme.execute(with_named_model("greetings"))
+    await model.calls_reach(begun=2, completed=2)
+
+
+async def test_an_answer_that_was_invalidated_by_its_tag_is_asked_anew_without_it_too(
+    acme: Caller, cache: CacheCaller, model: Server
+) -> None:
+    await acme.execute(asking("hello"))
+    await acme.execute(with_named_model("greetings"))
+    await model.calls_reach(begun=1, completed=1)
+    await cache.invalidate(cache_pb2.InvalidateRequest(tag="greetings"))
+    await acme.execute(with_named_model())
+    await model.calls_reach(begun=2, completed=2)
+
+
 async def test_what_cannot_be_read_is_replaced(acme: Caller, cache: CacheCaller) -> None:
     key = (await acme.execute(asking("hello"))).cache.key
     await cache.keep(key, b"\xc1 something else")

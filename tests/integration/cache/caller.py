@@ -46,9 +46,18 @@ class Caller:
         await self._channel.close()
 
     async def open(
-        self, key: str, policy: pb.Policy.ValueType = RESPONSE, *, part_of: str = "", refresh: bool = False
+        self,
+        key: str,
+        policy: pb.Policy.ValueType = RESPONSE,
+        *,
+        part_of: str = "",
+        tags: Sequence[str] = (),
+        generation: int = 0,
+        refresh: bool = False,
     ) -> pb.OpenResponse:
-        request = pb.OpenRequest(key=key, policy=policy, part_of=part_of, refresh=refresh)
+        request = pb.OpenRequest(
+            key=key, policy=policy, part_of=part_of, tags=tags, generation=generation, refresh=refresh
+        )
         return await self._stub.Open(request, metadata=self._metadata, timeout=TIMEOUT_SECONDS)
 
     async def finds(self, key: str, policy: pb.Policy.ValueType = RESPONSE) -> bool:

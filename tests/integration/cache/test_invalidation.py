@@ -102,6 +102,32 @@ async def test_a_part_is_not_found_for_an_invalidated_answer_and_is_for_another(
     assert (await other.open(part, MODEL_OUTPUT)).HasField("hit")
 
 
+@pytest.mark.parametrize("what", ["key", "tag", "everything"])
+async def test_what_an_answer_led_here_is_made_of_is_not_found_there_either_from_that_moment_on(
+    callers: tuple[Caller, Caller], key: str, what: str
+) -> None:
+    one, other = callers
+    part = "34" * 32
+    await other.keep(part, b"part", policy=MODEL_OUTPUT)
+    await one.invalidate(invalidation(what, key))
+    lead = (await one.open(key)).lead
+    opened = await other.open(part, MODEL_OUTPUT, part_of=key, tags=["news"], generation=lead.generation)
+    assert opened.HasField("lead")
+    assert opened.lead.generation >= lead.generation
+
+
+async def test_who_leads_in_place_of_an_invalidated_answer_is_told_to_compute_anew_what_it_is_made_of(
+    callers: tuple[Caller, Caller], key: str
+) -> None:
+    one, other = callers
+    assert not (await one.open(key)).lead.anew
+    await one.keep(key, b"old", tags=["news"])
+    await one.invalidate(pb.InvalidateRequest(tag="news"))
+    assert (await one.open(key)).lead.anew
+    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=WITHIN_SECONDS)
+    assert (await other.open(key)).lead.anew
+
+
 async def test_other_answers_and_other_tenants_are_left_alone(
     two: tuple[CacheProcess, CacheProcess], callers: tuple[Caller, Caller], key: str
 ) -> None:

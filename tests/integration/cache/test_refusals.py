@@ -59,6 +59,8 @@ async def test_a_key_of_another_form_is_named(acme: Caller, key: str) -> None:
 async def test_a_whole_of_another_form_is_named(acme: Caller) -> None:
     error = await refusal(acme.open(KEY, part_of="x" * 64))
     assert (error.code, error.field) == ("INVALID_ARGUMENT", "part_of")
+    error = await refusal(acme.open(KEY, tags=["rival/news"]))
+    assert (error.code, error.field) == ("INVALID_ARGUMENT", "tags")
 
 
 @pytest.mark.parametrize("policy", [cache_pb2.POLICY_UNSPECIFIED, 99])

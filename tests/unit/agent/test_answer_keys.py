@@ -216,7 +216,7 @@ def test_all_that_a_model_is_shown_is_in_the_key_of_its_output(change: dict[str,
 
 
 def test_a_models_output_is_its_tenants_whichever_answer_it_is_a_part_of() -> None:
-    kept = KeptOutput(tenant="acme", answer_key="k", refresh=True, ttl_seconds=60, tags=("a",))
+    kept = KeptOutput(tenant="acme", answer_key="k", generation=5, refresh=True, ttl_seconds=60, tags=("a",))
     key = model_output_key(OUTPUT, tenant="acme")
     assert model_output_key(msgspec.structs.replace(OUTPUT, kept_output=kept), tenant="acme") == key
     assert model_output_key(OUTPUT, tenant="rival") != key

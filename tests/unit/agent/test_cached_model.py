@@ -32,7 +32,7 @@ from tests.unit.agent.world import METERED, STOP, TTL_SECONDS, Asked, MemoryCach
 PRICES = PriceList.parse("small=1/10")
 SAID = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000), STOP)
 REPLAYED = [Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000, 21.0, from_cache=True), STOP]
-LEAVE = KeptOutput(tenant="acme", answer_key="k", refresh=False, ttl_seconds=60, tags=("a",))
+LEAVE = KeptOutput(tenant="acme", answer_key="k", generation=5, refresh=False, ttl_seconds=60, tags=("a",))
 HI = ChatRequest(model="small", messages=(Message(Role.USER, "Hi."),), kept_output=LEAVE)
 SEND = Tool("send", "Sends a letter.", {}, has_side_effects=True)
 SENDING = ToolCall("call_1", "send", "{}")
@@ -85,7 +85,9 @@ async def test_it_is_looked_up_and_kept_as_a_part_of_its_answer() -> None:
     kept = Kept()
     await kept.say()
     (look_up,) = kept.cache.look_ups
-    assert look_up == Asked(key=look_up.key, kind=CachedKind.MODEL_OUTPUT, part_of="k")
+    assert look_up == Asked(
+        key=look_up.key, kind=CachedKind.MODEL_OUTPUT, part_of="k", tags=("a",), generation=5, refresh=False
+    )
     (output,) = kept.cache.kept.values()
     assert (output.tags, output.asked_ttl_seconds) == (("a",), 60)
     assert kept.cache.leads[look_up.key].kind is CachedKind.MODEL_OUTPUT
@@ -192,6 +194,16 @@ async def test_a_turn_whose_answer_is_gone_takes_the_models_output_and_costs_no_
     assert [used for _, used in world.quota.settled] == [3_000_000, 0]
     assert world.cache.look_ups[-1].part_of == answer_key
     assert answer_key in world.cache.kept
+
+
+async def test_a_turn_whose_answer_was_invalidated_asks_the_model_anew() -> None:
+    kept = Kept()
+    world = world_of(kept)
+    await world.events(TurnRequest(task="Hi."))
+    world.cache.invalidated = {world.cache.look_ups[0].key}
+    kept.model.answer = (Delta("Ho"), STOP)
+    assert await world.events(TurnRequest(task="Hi.")) == [Delta("Ho"), STOP]
+    assert world.cache.look_ups[-1].generation == world.cache.leads[world.cache.look_ups[0].key].generation
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from services.agent.ports import AgentTurn, ChatRequest, KeptOutput
 from tests.unit.agent.scripted_model import ScriptedModel
 from tests.unit.agent.world import HELLO
 
-KEPT = KeptOutput(tenant="acme", answer_key="k", refresh=False, ttl_seconds=None, tags=())
+KEPT = KeptOutput(tenant="acme", answer_key="k", generation=5, refresh=False, ttl_seconds=None, tags=())
 
 
 async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -> None:

@@ -184,11 +184,18 @@ async def test_leave_to_use_a_models_output_says_of_which_answer_it_is_a_part() 
     world = World()
     await world.events(asking(mode=CacheMode.REFRESH, ttl_seconds=60, tags=("a",)))
     key = world.cache.look_ups[0].key
-    leave = KeptOutput(tenant="acme", answer_key=key, refresh=True, ttl_seconds=60, tags=("a",))
+    leave = KeptOutput(tenant="acme", answer_key=key, generation=1, refresh=True, ttl_seconds=60, tags=("a",))
     assert world.agent.turns[0].kept_output == leave
     await world.events(TurnRequest(task="Say goodbye."))
     leave = world.agent.turns[1].kept_output or leave
-    assert (leave.refresh, leave.ttl_seconds, leave.tags) == (False, None, ())
+    assert (leave.generation, leave.refresh, leave.ttl_seconds, leave.tags) == (2, False, None, ())
+
+
+async def test_an_answer_that_was_invalidated_is_made_of_nothing_that_is_kept() -> None:
+    world = World()
+    world.cache.invalidated = {await kept_before(world)}
+    await world.events(TASK)
+    assert [turn.kept_output and turn.kept_output.refresh for turn in world.agent.turns] == [False, True]
 
 
 async def stale(world: World, **control: Any) -> str:
@@ -231,7 +238,7 @@ async def test_a_renewal_asks_the_model_anew_and_keeps_tags_and_time_to_live_of_
     await world.events(asking(tags=("b",), ttl_seconds=90))
     await all_else_done()
     assert (world.cache.kept[key].tags, world.cache.kept[key].asked_ttl_seconds) == (("a",), 60)
-    leave = KeptOutput(tenant="acme", answer_key=key, refresh=True, ttl_seconds=60, tags=("a",))
+    leave = KeptOutput(tenant="acme", answer_key=key, generation=2, refresh=True, ttl_seconds=60, tags=("a",))
     assert world.agent.turns[-1].kept_output == leave
 
 

@@ -47,6 +47,8 @@ class Asked:
     key: str
     kind: CachedKind = CachedKind.RESPONSE
     part_of: str = ""
+    tags: Sequence[str] = ()
+    generation: int = 0
     refresh: bool = False
 
 
@@ -58,17 +60,29 @@ class MemoryCache:
         self.leads: dict[str, Lead] = {}
         """The leads with which answers were handed in, by key."""
         self.look_ups: list[Asked] = []
+        self.invalidated: set[str] = set()
+        """Keys whose answers are not found any more, until another is kept."""
         self.age_seconds = 7.0
         self.is_gone = False
         self._renewed: set[str] = set()
 
     async def open(
-        self, key: str, kind: CachedKind, *, part_of: str = "", refresh: bool = False
+        self,
+        key: str,
+        kind: CachedKind,
+        *,
+        part_of: str = "",
+        tags: Sequence[str] = (),
+        generation: int = 0,
+        refresh: bool = False,
     ) -> CachedAnswer | Lead | None:
-        self.look_ups.append(Asked(key=key, kind=kind, part_of=part_of, refresh=refresh))
+        asked = Asked(key=key, kind=kind, part_of=part_of, tags=tags, generation=generation, refresh=refresh)
+        self.look_ups.append(asked)
         if self.is_gone:
             return None
         lead = Lead(key, kind, generation=len(self.look_ups))
+        if not refresh and key in self.invalidated:
+            return dataclasses.replace(lead, anew=True)
         if refresh or key not in self.kept:
             return lead
         answer = dataclasses.replace(self.kept[key], age_seconds=self.age_seconds)
@@ -90,6 +104,7 @@ class MemoryCache:
             return None
         lifetime = Lifetime(ttl_seconds=ttl_seconds or TTL_SECONDS, stale_seconds=STALE_SECONDS)
         self.leads[lead.key] = lead
+        self.invalidated.discard(lead.key)
         self.kept[lead.key] = CachedAnswer(
             model=model,
             events=tuple(events),

@@ -13,7 +13,7 @@ from services.cache.generations.memory_generation_log import MemoryGenerationLog
 from services.cache.hierarchy import Hierarchy
 from services.cache.leases import MemoryLeases
 from services.cache.levels.level import Level
-from services.cache.place import Place
+from services.cache.place import ALONE, Place, Whole
 from services.cache.policies import DEFAULT_POLICIES, LevelName, PolicyName
 from services.cache.ttl_tuning import TunedTtl
 from tests.unit.cache.levels_at_hand import memory
@@ -63,16 +63,16 @@ class CacheProcess:
         )
         self._shared = shared
 
-    async def open(self, place: Place = PLACE, *, part_of: str = "", refresh: bool = False) -> Hit | Lead:
-        return await self.answers.open(place, part_of=part_of, refresh=refresh, now=self._shared.now)
+    async def open(self, place: Place = PLACE, *, whole: Whole = ALONE, refresh: bool = False) -> Hit | Lead:
+        return await self.answers.open(place, whole=whole, refresh=refresh, now=self._shared.now)
 
-    async def lead(self, place: Place = PLACE) -> Lead:
-        opened = await self.open(place)
+    async def lead(self, place: Place = PLACE, *, whole: Whole = ALONE, refresh: bool = False) -> Lead:
+        opened = await self.open(place, whole=whole, refresh=refresh)
         assert isinstance(opened, Lead), "found, though it must not be"
         return opened
 
-    async def hit(self, place: Place = PLACE, *, part_of: str = "") -> Hit:
-        opened = await self.open(place, part_of=part_of)
+    async def hit(self, place: Place = PLACE, *, whole: Whole = ALONE) -> Hit:
+        opened = await self.open(place, whole=whole)
         assert isinstance(opened, Hit), "not found"
         return opened
 

@@ -9,7 +9,7 @@ from services.cache.entry import Worth
 from services.cache.eviction.recency_frequency import RecencyFrequency
 from services.cache.generations.scopes import key_scope, tag_scope, tenant_scope
 from services.cache.levels.memory_level import MemoryLevel
-from services.cache.place import Place
+from services.cache.place import Place, Whole
 from services.cache.policies import LevelName, PolicyName
 from tests.unit.cache.processes import KEY, OTHER_KEY, PLACE, CacheProcess, Shared, new_process
 
@@ -45,9 +45,7 @@ async def test_ten_thousand_keys_that_differ_in_one_digit_are_ten_thousand_answe
 async def test_a_refresh_leads_although_there_is_an_answer_and_replaces_it() -> None:
     process = await new_process()
     await process.keep(await process.lead(), b"old")
-    refreshing = await process.open(refresh=True)
-    assert isinstance(refreshing, Lead)
-    await process.keep(refreshing, b"new")
+    await process.keep(await process.lead(refresh=True), b"new")
     assert (await process.hit()).entry.events == (b"new",)
     assert process.counts[PolicyName.RESPONSE].look_ups == 2, "a refresh is no look-up"
 
@@ -205,14 +203,77 @@ async def test_nobody_outlives_invalidations_to_come_by_naming_a_later_generatio
     await process.lead()
 
 
+PART = Place("acme", PolicyName.MODEL_OUTPUT, OTHER_KEY)
+
+
 async def test_a_part_is_not_found_for_an_answer_that_was_invalidated_but_is_for_others() -> None:
     process = await new_process()
-    part = Place("acme", PolicyName.MODEL_OUTPUT, OTHER_KEY)
-    await process.keep(await process.lead(part), place=part)
+    await process.keep(await process.lead(PART), place=PART)
     await process.answers.invalidate(key_scope("acme", KEY))
-    assert isinstance(await process.open(part, part_of=KEY), Lead)
-    await process.hit(part, part_of="ef" * 32)
-    await process.hit(part)
+    await process.lead(PART, whole=Whole(KEY))
+    await process.hit(PART, whole=Whole("ef" * 32))
+    await process.hit(PART)
+
+
+async def test_a_part_is_not_found_for_an_answer_with_a_tag_that_was_invalidated_but_is_for_others() -> None:
+    process = await new_process()
+    await process.keep(await process.lead(PART), place=PART)
+    await process.answers.invalidate(tag_scope("acme", "news"))
+    await process.lead(PART, whole=Whole(KEY, tags=("sports", "news")))
+    await process.hit(PART, whole=Whole(KEY, tags=("sports",)))
+    await process.keep(await process.lead(PART, refresh=True), place=PART)
+    await process.hit(PART, whole=Whole(KEY, tags=("news",)))
+
+
+@pytest.mark.parametrize("what", SCOPES)
+async def test_a_process_that_has_not_heard_of_an_invalidation_gives_no_old_part_to_an_answer_led_after_it(
+    what: str,
+) -> None:
+    shared = Shared()
+    leading, deaf = await new_process(shared), await new_process(shared)
+    await deaf.keep(await deaf.lead(PART), place=PART)
+    await leading.answers.invalidate(SCOPES[what])
+    whole = Whole(KEY, ("news",), (await leading.lead()).generation)
+    lead = await deaf.lead(PART, whole=whole)
+    assert lead.generation == whole.generation, "it has heard"
+    await deaf.keep(lead, place=PART)
+    await leading.hit(PART, whole=whole)
+
+
+async def test_who_has_to_hear_first_finds_what_is_valid_all_the_same() -> None:
+    shared = Shared()
+    leading, deaf = await new_process(shared), await new_process(shared)
+    await deaf.keep(await deaf.lead(PART), place=PART)
+    await leading.answers.invalidate(key_scope("rival", KEY))
+    await deaf.hit(PART, whole=Whole(KEY, generation=(await leading.lead()).generation))
+
+
+async def test_a_process_that_cannot_hear_so_far_looks_nothing_up() -> None:
+    process = await new_process()
+    await process.keep(await process.lead(PART), place=PART)
+    latest = (await process.lead()).generation
+    await process.hit(PART, whole=Whole(KEY, generation=latest))
+    assert await process.lead(PART, whole=Whole(KEY, generation=latest + 1)) == Lead(latest)
+
+
+@pytest.mark.parametrize("what", SCOPES)
+async def test_who_leads_in_place_of_an_invalidated_answer_is_told_to_compute_anew_what_it_is_made_of(
+    what: str,
+) -> None:
+    shared = Shared()
+    one, other = await new_process(shared), await new_process(shared)
+    first = await one.lead()
+    assert not first.anew, "there was nothing"
+    await one.keep(first, tags=["news"])
+    await one.answers.invalidate(SCOPES[what])
+    await other.watcher.hear()
+    for process in (one, other):
+        lead = await process.lead()
+        assert lead.anew
+    await one.keep(lead)
+    assert not (await other.lead(refresh=True)).anew
+    shared.now += TTL + STALE
+    assert not (await other.lead()).anew
 
 
 async def test_a_process_that_has_heard_nothing_finds_and_keeps_nothing() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from services.cache.counts import Counts, LevelCounts, new_counts, total
 from services.cache.entry import Entry
-from services.cache.hierarchy import Found, Hierarchy
+from services.cache.hierarchy import Found, Hierarchy, Miss
 from services.cache.levels.level import Level
 from services.cache.policies import LevelName, Policy, PolicyName
 from tests.unit.cache.levels_at_hand import BrokenLevel, DamagedLevel, memory
@@ -26,7 +26,7 @@ class World:
         self._hierarchy = Hierarchy({LevelName.L1: near, LevelName.L2: far}, self.counts)
         self.invalid: set[Entry] = set()
 
-    async def get(self, now: float = NOW, *, policy: Policy = POLICY) -> Found | None:
+    async def get(self, now: float = NOW, *, policy: Policy = POLICY) -> Found | Miss:
         return await self._hierarchy.get(KEY, policy, now, lambda entry: entry not in self.invalid)
 
     async def put(self, entry: Entry = ENTRY, now: float = NOW, *, policy: Policy = POLICY) -> bool:
@@ -41,7 +41,7 @@ class World:
 
 
 async def test_what_nobody_stored_is_not_found() -> None:
-    assert await World(memory(), memory()).get() is None
+    assert await World(memory(), memory()).get() == Miss()
 
 
 async def test_what_is_stored_is_at_every_level_of_its_policy() -> None:
@@ -54,7 +54,7 @@ async def test_what_is_stored_is_at_every_level_of_its_policy() -> None:
 async def test_levels_that_the_policy_does_not_name_are_left_alone() -> None:
     world = World(memory(), memory())
     await world.near.put(KEY, ENTRY, POLICY, NOW)
-    assert await world.get(policy=ONLY_FAR) is None
+    assert await world.get(policy=ONLY_FAR) == Miss()
     await world.put(policy=ONLY_FAR)
     assert await world.get(policy=ONLY_FAR) == Found(ENTRY, LevelName.L2)
     assert world.of(LevelName.L1) == LevelCounts()
@@ -79,13 +79,13 @@ async def test_a_promoted_entry_expires_when_it_would_have() -> None:
     await world.far.put(KEY, ENTRY, POLICY, NOW)
     await world.get(NOW + TTL - 1)
     assert await world.near.get(KEY, NOW + TTL - 0.5) == ENTRY
-    assert await world.get(NOW + TTL) is None
+    assert await world.get(NOW + TTL) == Miss()
 
 
 async def test_an_expired_entry_is_a_miss_at_every_level() -> None:
     world = World(memory(), memory())
     await world.put()
-    assert await world.get(NOW + TTL) is None
+    assert await world.get(NOW + TTL) == Miss()
     assert (world.of(LevelName.L1).misses, world.of(LevelName.L2).misses) == (1, 1)
 
 
@@ -102,7 +102,7 @@ async def test_a_near_level_that_fails_is_passed_over() -> None:
 
 async def test_a_far_level_that_fails_is_a_miss() -> None:
     world = World(memory(), BrokenLevel())
-    assert await world.get() is None
+    assert await world.get() == Miss()
     assert await world.put()
     assert await world.get() == Found(ENTRY, LevelName.L1)
 
@@ -130,13 +130,20 @@ async def test_an_invalidated_entry_is_a_miss_and_a_farther_level_is_asked() -> 
     assert world.counts[POLICY.name].invalidated == 1
 
 
-async def test_an_entry_that_is_invalid_everywhere_is_not_found_and_not_promoted() -> None:
+async def test_an_invalid_entry_is_not_found_or_promoted_and_the_miss_tells_of_it() -> None:
     world = World(memory(), memory())
     await world.far.put(KEY, ENTRY, POLICY, NOW)
     world.invalid = {ENTRY}
-    assert await world.get() is None
+    assert await world.get() == Miss(was_invalidated=True)
     assert await world.near.get(KEY, NOW) is None
     assert world.of(LevelName.L2) == LevelCounts(misses=1)
+
+
+async def test_a_miss_tells_of_an_invalid_entry_although_the_levels_behind_it_have_none() -> None:
+    world = World(memory(), memory())
+    await world.near.put(KEY, ENTRY, POLICY, NOW)
+    world.invalid = {ENTRY}
+    assert await world.get() == Miss(was_invalidated=True)
 
 
 STALE = replace(ENTRY, stale_seconds=30)

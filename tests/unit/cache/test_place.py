@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.place import Place
+from services.cache.place import Place, Whole
 from services.cache.policies import PolicyName
 
 KEY = "0123456789abcdef" * 4
@@ -33,9 +33,18 @@ def test_two_tenants_never_share_a_scope(first: Place, second: Place, tag: str) 
 
 def test_an_answer_is_concerned_by_what_it_is_a_part_of() -> None:
     place = Place("acme", PolicyName.MODEL_OUTPUT, KEY)
-    alone, as_part = place.scopes(["news"]), place.scopes(["news"], part_of=OTHER_KEY)
-    assert set(as_part) - set(alone) == set(Place("acme", PolicyName.RESPONSE, OTHER_KEY).scopes([])) - set(alone)
+    alone, as_part = set(place.scopes(["news"])), set(place.scopes(["news"], Whole(OTHER_KEY, tags=("sports",))))
+    assert as_part == alone | set(Place("acme", PolicyName.RESPONSE, OTHER_KEY).scopes(["sports"]))
+    assert len(as_part) == len(alone) + 2
+
+
+def test_scopes_are_put_together_only_when_they_are_read() -> None:
+    tags = iter(["news"])
+    scopes = Place("acme", PolicyName.RESPONSE, KEY).scopes(tags)
+    assert next(tags) == "news"
+    assert len(list(scopes)) == 2
 
 
 def test_the_kind_of_an_answer_does_not_matter_to_who_invalidates_its_key() -> None:
-    assert Place("acme", PolicyName.RESPONSE, KEY).scopes([]) == Place("acme", PolicyName.TOOL_RESULT, KEY).scopes([])
+    one, other = (Place("acme", policy, KEY) for policy in (PolicyName.RESPONSE, PolicyName.TOOL_RESULT))
+    assert list(one.scopes([])) == list(other.scopes([]))

@@ -13,8 +13,9 @@ from services.cache import translate
 from services.cache.answers import Hit, Inspection, Lead, Shown, Terms
 from services.cache.counts import new_counts
 from services.cache.entry import Entry, Worth
+from services.cache.generations.scopes import key_scope
 from services.cache.levels.level import Holdings
-from services.cache.place import Place
+from services.cache.place import ALONE, Place, Whole
 from services.cache.policies import DEFAULT_POLICIES, LevelName, PolicyName
 from services.cache.ttl_tuning import TunedTtl
 from shoal.cache.v1 import cache_pb2 as pb
@@ -55,9 +56,9 @@ def test_a_policy_that_is_none_is_named(value: pb.Policy.ValueType) -> None:
 
 def test_the_case_of_a_key_does_not_matter() -> None:
     assert translate.place("acme", pb.POLICY_RESPONSE, KEY.upper()) == Place("acme", PolicyName.RESPONSE, KEY)
-    assert translate.part_of(KEY.upper()) == KEY
+    assert translate.whole(pb.OpenRequest(part_of=KEY.upper())).key == KEY
     scopes = {translate.scope("acme", pb.InvalidateRequest(key=key)) for key in (KEY, KEY.upper())}
-    assert scopes == {Place("acme", PolicyName.RESPONSE, KEY).scopes([])[1]}
+    assert scopes == {key_scope("acme", KEY)}
 
 
 OTHER_FORMS = [KEY[1:], KEY + "0", "g" + KEY[1:], KEY + "\n", "\u0660" * 64, "../other/response/" + KEY]
@@ -72,8 +73,13 @@ def test_a_key_of_another_form_is_named(key: str) -> None:
 
 @pytest.mark.parametrize("key", OTHER_FORMS)
 def test_the_whole_is_named_by_a_key_or_not_at_all(key: str) -> None:
-    assert translate.part_of("") == ""
-    assert refusal(lambda: translate.part_of(key)).field == "part_of"
+    assert translate.whole(pb.OpenRequest(key=KEY)) == ALONE
+    assert refusal(lambda: translate.whole(pb.OpenRequest(part_of=key))).field == "part_of"
+
+
+def test_the_whole_comes_with_its_tags_and_its_generation() -> None:
+    request = pb.OpenRequest(part_of=KEY, tags=["b", "a", "b"], generation=7)
+    assert translate.whole(request) == Whole(KEY, tags=("b", "a"), generation=7)
 
 
 def test_terms_come_as_they_are_said() -> None:
@@ -92,6 +98,7 @@ def test_tags_of_the_form_are_taken(tags: list[str]) -> None:
 )
 def test_tags_of_another_form_and_too_many_are_named(tags: list[str]) -> None:
     assert refusal(lambda: translate.terms(pb.PublishBegin(tags=tags))).field == "tags"
+    assert refusal(lambda: translate.whole(pb.OpenRequest(tags=tags))).field == "tags"
 
 
 @pytest.mark.parametrize("seconds", [0, 604_801, 2**32 - 1])
@@ -163,8 +170,9 @@ def test_no_two_things_to_invalidate_are_the_same(tenants: tuple[str, str], tags
     assert len(set(scopes)) == len(scopes)
 
 
-def test_a_lead_carries_its_generation() -> None:
-    assert translate.open_response(Lead(7), NOW) == pb.OpenResponse(lead=pb.Lead(generation=7))
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_lead_carries_its_generation_and_whether_all_is_to_be_computed_anew(anew: bool) -> None:
+    assert translate.open_response(Lead(7, anew), NOW) == pb.OpenResponse(lead=pb.Lead(generation=7, anew=anew))
 
 
 @pytest.mark.parametrize("renewal", [None, Lead(0), Lead(9)])

@@ -63,6 +63,8 @@ class OpenRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     PART_OF_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The answer's key: 64 hexadecimal digits."""
     policy: Global___Policy.ValueType
@@ -73,6 +75,16 @@ class OpenRequest(_message.Message):
     """
     refresh: _builtins.bool
     """Do not look up: the caller leads at once, to replace what there is."""
+    generation: _builtins.int
+    """The generation of the lead for which this is looked up: a process that has not heard so far hears first, and if it
+    cannot, the caller leads at once. 0 if there is none.
+    """
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags of the answer that this is a part of, as in PublishBegin: when one of them is invalidated, this is not found
+        any more by who asks with it.
+        """
+
     def __init__(
         self,
         *,
@@ -80,10 +92,12 @@ class OpenRequest(_message.Message):
         policy: Global___Policy.ValueType = ...,
         part_of: _builtins.str = ...,
         refresh: _builtins.bool = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "part_of", b"part_of", "policy", b"policy", "refresh", b"refresh"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key", b"key", "part_of", b"part_of", "policy", b"policy", "refresh", b"refresh", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,18 +190,22 @@ class Lead(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GENERATION_FIELD_NUMBER: _builtins.int
+    ANEW_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """Hand it to Publish unchanged. An invalidation after this moment makes the answer unfindable that is published with
     it.
     """
+    anew: _builtins.bool
+    """The answer that was here has been invalidated: what it is made of is to be computed anew too."""
     def __init__(
         self,
         *,
         generation: _builtins.int = ...,
+        anew: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anew", b"anew", "generation", b"generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

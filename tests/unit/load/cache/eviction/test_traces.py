@@ -16,9 +16,7 @@ def keys_of(trace: str, count: int, seed: int = 1) -> list[str]:
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_a_trace_is_as_long_as_asked_and_the_same_for_the_same_seed(trace: str) -> None:
-    first, again, other = (
-        requests(TRACES[trace], seed=seed, capacity=CAPACITY, count=2000) for seed in (1, 1, 2)
-    )
+    first, again, other = (requests(TRACES[trace], seed=seed, capacity=CAPACITY, count=2000) for seed in (1, 1, 2))
     assert len(first) == 2000
     assert first == again != other
 
