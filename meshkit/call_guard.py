@@ -79,7 +79,9 @@ class CallGuard:
             return grpc.unary_unary_rpc_method_handler(around(answer), None, handler.response_serializer)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(around(stream), None, handler.response_serializer)
-        return grpc.stream_unary_rpc_method_handler(around(read), None, handler.response_serializer)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(around(read), None, handler.response_serializer)
+        raise NotImplementedError(f"{method}: no service of ours streams both ways yet")
 
     async def _serve(self, method: str, work: Work, request: Any, context: Context) -> Any:
         # It stands around every call of the mesh, and costs most of a look-up in memory: no context manager more than

@@ -33,8 +33,11 @@ class GuardedServer(grpc.aio.Server):
         self._guard = guard
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        guarded = [_GuardedHandlers(handlers, self._guard) for handlers in generic_rpc_handlers]
-        self._server.add_generic_rpc_handlers(guarded)
+        """Raises ValueError for services of ours where there is no guard: they would take calls from anybody."""
+        handlers = list(generic_rpc_handlers)
+        if self._guard is None and any(map(_is_ours, handlers)):
+            raise ValueError("this server has no guard, and must not serve the mesh's own services")
+        self._server.add_generic_rpc_handlers([_GuardedHandlers(each, self._guard) for each in handlers])
 
     def add_insecure_port(self, address: str) -> int:
         return self._server.add_insecure_port(address)
@@ -50,6 +53,10 @@ class GuardedServer(grpc.aio.Server):
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         return await self._server.wait_for_termination(timeout)
+
+
+def _is_ours(handlers: grpc.GenericRpcHandler) -> bool:
+    return isinstance(handlers, grpc.ServiceRpcHandler) and f"/{handlers.service_name()}".startswith(OURS)
 
 
 class _GuardedHandlers(grpc.GenericRpcHandler):
@@ -70,6 +77,6 @@ class _GuardedHandlers(grpc.GenericRpcHandler):
         return self._guarded[method]
 
     def _around(self, method: str, handler: Handler) -> Handler:
-        if not method.startswith(OURS):
-            return foreign_guard.guarded(handler)
-        return self._guard.guarded(method, handler) if self._guard else handler
+        if self._guard and method.startswith(OURS):
+            return self._guard.guarded(method, handler)
+        return foreign_guard.guarded(handler)

@@ -19,8 +19,7 @@ class LogLines(Generic[T]):
     line itself, and lines that are rendered in a row cost a fraction of lines between other work. What has been told is
     written before the process ends, unless it is killed.
 
-    Any thread may tell lines. One without an event loop writes at once, unless another's lines are waiting: then its
-    own go with them.
+    Any thread may tell lines; one without an event loop writes at once. What is told must not be changed afterwards.
     """
 
     def __init__(self, stream: TextIO, *, render: Callable[[T], str]) -> None:
@@ -28,21 +27,24 @@ class LogLines(Generic[T]):
         self._stream = stream
         self._render = render
         self._gathered: list[T] = []
+        self._writer: asyncio.AbstractEventLoop | None = None
+        """The loop that will write them."""
         # Reentrant, since a destructor may have something to tell in the middle of a write.
         self._lock = RLock()
         atexit.register(self._write)
 
     def gather(self, line: T) -> None:
-        with self._lock:
-            self._gathered.append(line)
-            others_wait = len(self._gathered) > 1
-        if others_wait:
-            return
         try:
-            asyncio.get_running_loop().call_later(GATHERING_SECONDS, self._write)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             # Nobody would come back to it.
-            self._write()
+            self.write(line)
+            return
+        with self._lock:
+            self._gathered.append(line)
+            comes_back, self._writer = self._writer is loop, loop
+        if not comes_back:
+            loop.call_later(GATHERING_SECONDS, self._write)
 
     def write(self, line: T) -> None:
         with self._lock:
@@ -55,7 +57,7 @@ class LogLines(Generic[T]):
 
     def _write(self) -> None:
         with self._lock:
-            lines, self._gathered = self._gathered, []
+            lines, self._gathered, self._writer = self._gathered, [], None
             if lines:
                 self._stream.write("".join(f"{self._render(line)}\n" for line in lines))
                 self._stream.flush()

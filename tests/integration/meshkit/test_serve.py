@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from meshkit import serve
+from meshkit.call_guard import Handler
 from meshkit.channel import open_channel
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
@@ -21,11 +22,18 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+class NoGuard:
+    """Lets everybody in."""
+
+    def guarded(self, method: str, handler: Handler) -> Handler:
+        return handler
+
+
 class Served:
-    """A started server without the guard, and what is asked of it."""
+    """A started server that lets everybody in, and what is asked of it."""
 
     def __init__(self) -> None:
-        self.agent, self.port, self.server = Agent(), free_port(), serve.new_server()
+        self.agent, self.port, self.server = Agent(), free_port(), serve.new_server(NoGuard())
         self.agent.add_to(self.server)
         self.channel = open_channel(f"127.0.0.1:{self.port}")
         self.health = health_pb2_grpc.HealthStub(self.channel)
@@ -105,6 +113,11 @@ async def test_a_call_that_runs_when_the_server_stops_is_answered(served: Served
     await asyncio.wait_for(draining, TIMEOUT_SECONDS)
 
 
+async def test_without_a_guard_our_own_services_are_not_served() -> None:
+    with pytest.raises(ValueError, match="no guard"):
+        Agent().add_to(serve.new_server())
+
+
 async def test_a_busy_port_is_named(served: Served) -> None:
     with pytest.raises(OSError, match=f"port {served.port} on 127.0.0.1 is busy"):
         await serve.start(serve.new_server(), port=served.port, services=[])
@@ -119,7 +132,7 @@ async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(served
 
 
 async def test_a_server_may_take_smaller_messages_only() -> None:
-    agent, port, server = Agent(), free_port(), serve.new_server(max_request_bytes=1000)
+    agent, port, server = Agent(), free_port(), serve.new_server(NoGuard(), max_request_bytes=1000)
     agent.add_to(server)
     await serve.start(server, port=port, services=[SERVICE])
     async with open_channel(f"127.0.0.1:{port}") as channel:

@@ -63,7 +63,29 @@ def test_without_an_event_loop_every_line_is_written_at_once() -> None:
     assert stream.writes == ["a\n", "b\n"]
 
 
-async def test_another_thread_writes_at_once_or_its_line_goes_with_those_that_wait() -> None:
+def test_lines_of_a_loop_that_has_ended_are_written_with_the_next() -> None:
+    stream = Written()
+    lines = LogLines(stream, render=str)
+
+    async def tell(*told: str) -> None:
+        for line in told:
+            lines.info(line)
+
+    asyncio.run(tell("a"))
+    lines.info("b")
+    assert stream.writes == ["a\nb\n"]
+    asyncio.run(tell("c"))
+
+    async def tell_and_wait() -> None:
+        stream.was_flushed.clear()
+        lines.info("d")
+        await stream.was_flushed.wait()
+
+    asyncio.run(tell_and_wait())
+    assert stream.writes[1:] == ["c\nd\n"]
+
+
+async def test_another_thread_writes_at_once_and_with_those_that_wait() -> None:
     stream = Written()
     lines = LogLines(stream, render=str)
     tell_from_a_thread(lines, "a")
@@ -71,7 +93,6 @@ async def test_another_thread_writes_at_once_or_its_line_goes_with_those_that_wa
     stream.was_flushed.clear()
     lines.info("b")
     tell_from_a_thread(lines, "c")
-    await stream.was_flushed.wait()
     assert stream.writes == ["a\n", "b\nc\n"]
 
 
