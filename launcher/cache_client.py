@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from launcher.cache_policies import POLICIES
 from launcher.operator import Operator, open_operator
 from launcher.settings import OperatorSettings
 from meshkit.call import CACHE_KEY_HEADER
@@ -21,9 +22,8 @@ class CacheClient:
         return await self._call(self._stub.Stats, cache_pb2.StatsRequest())
 
     async def get(self, *, tenant: str, key: str, policy: str) -> cache_pb2.GetResponse:
-        """`policy` is one of the names in the settings, such as "response"."""
-        number = cache_pb2.Policy.Value(f"POLICY_{policy.upper()}")
-        request = cache_pb2.GetRequest(tenant=tenant, key=key, policy=number)
+        """`policy` is one of POLICIES."""
+        request = cache_pb2.GetRequest(tenant=tenant, key=key, policy=POLICIES[policy])
         # The process that has the answer in its memory, if one has.
         return await self._call(self._stub.Get, request, (CACHE_KEY_HEADER, key))
 
@@ -43,6 +43,6 @@ class CacheClient:
 
 @asynccontextmanager
 async def open_cache(settings: OperatorSettings) -> AsyncIterator[CacheClient]:
-    """A client that acts as the operator. Raises ValueError if the mesh secret is no good."""
+    """A client that acts as the operator. Raises OperatorError if the mesh's secret is no good."""
     async with open_operator(settings) as operator:
         yield CacheClient(operator)

@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launcher.exits import fail, loaded
-from launcher.settings import OperatorSettings
+from launcher import cache_options
+from launcher.exits import fail
+from launcher.operator_commands import OPERATOR_HELP, run_as_operator
 from launcher.warming.command import warm_cache
 
 if TYPE_CHECKING:
     from launcher.cache_client import CacheClient
+    from launcher.operator import Operator
 
-POLICIES = ("response", "model_output", "conversation_context", "tool_result")
 WITHIN_SECONDS = 1
 """So long it takes until an invalidation holds in every cache process."""
 
 
-@click.group()
+@click.group(epilog=OPERATOR_HELP)
 def cache() -> None:
     """Look into the cache, invalidate what is in it, fill it.
 
-    `stats`, `get` and `invalidate` talk to the running mesh, as its operator: they sign their calls with the mesh's
-    secret. `warm` goes through the front door with an API key, as any user.
-
-    \b
-    SHOAL_HOME, SHOAL_MESH_SECRET_FILE   where that secret is (.shoal/mesh-secret)
-    SHOAL_MESH_ADDRESS                   the mesh's inner listener (127.0.0.1:8090)
-    SHOAL_INNER_PORT, SHOAL_PORT_SHIFT   where it is, if `shoal up` was told the same
+    `stats`, `get` and `invalidate` act as the operator of the running mesh. `warm` goes through the front door with an
+    API key, as any user.
     """
 
 
@@ -44,8 +40,9 @@ def show_stats(environ: Mapping[str, str], as_json: bool, watch: float | None) -
     """Show how a cache process was used since it started.
 
     For each level and each policy: hits, misses, stores, failures; what hits have saved in tokens and money; how long
-    answers are fresh at present. With several cache processes (SHOAL_CACHE_REPLICAS) the numbers are of the one that
-    Envoy chose, which is named; each shows its own at /metrics.
+    answers are fresh at present. What a level holds that all processes share is not told ("-"). With several cache
+    processes (SHOAL_CACHE_REPLICAS) the numbers are of the one that Envoy chose, which is named. cache-1 shows its own
+    to Prometheus at http://127.0.0.1:9111/metrics, cache-2 at port 9112 and so on, plus SHOAL_PORT_SHIFT.
 
     \b
     Examples:
@@ -73,9 +70,15 @@ def show_stats(environ: Mapping[str, str], as_json: bool, watch: float | None) -
 
 
 @cache.command("get")
-@click.argument("key")
-@click.option("--tenant", required=True, help="Whose answer it is.")
-@click.option("--policy", type=click.Choice(POLICIES), default="response", show_default=True, help="What it is.")
+@click.argument("key", type=cache_options.key)
+@click.option("--tenant", type=cache_options.tenant, required=True, help="Whose answer it is.")
+@click.option(
+    "--policy",
+    type=cache_options.policy,
+    default="response",
+    show_default=True,
+    help="What it is, as in SHOAL_CACHE_POLICIES. The keys of other kinds are those that their own callers chose.",
+)
 @click.option("--events", is_flag=True, help="Also what is kept: one JSON value for each event.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @click.pass_obj
@@ -83,13 +86,14 @@ def get_entry(environ: Mapping[str, str], key: str, tenant: str, policy: str, ev
     """Show an entry: at which levels it is, its age, size, tags and worth.
 
     KEY is the `cache.key` of an answer, 64 hexadecimal digits. Looking changes nothing: it counts as no use. L1 is that
-    of one cache process. An event that is no msgpack is shown as {"base64": "..."}.
+    of the cache process that all calls about this key go to. An event that is no msgpack is shown as
+    {"base64": "..."}.
 
     \b
     Example:
       shoal cache get 9f86d0...0f00a08 --tenant demo --events
 
-    Exit code 1 if the key is not cached.
+    Exit code 1 if no look-up finds it: it is not cached, or invalidated at every level that has it.
     """
 
     async def command(client: "CacheClient") -> None:
@@ -101,14 +105,16 @@ def get_entry(environ: Mapping[str, str], key: str, tenant: str, policy: str, ev
             click.echo(shown(found, events=events))
         if not found.entries:
             fail(f"Not cached: no level has a {policy} of the tenant {tenant} under this key.")
+        if all(entry.invalidated for entry in found.entries):
+            fail(f"Invalidated: no look-up finds this {policy} of the tenant {tenant} any more.")
 
     _with_cache(environ, command)
 
 
 @cache.command("invalidate")
-@click.option("--tenant", required=True, help="Whose answers.")
-@click.option("--key", help="The answer with this key, and what was kept of the models for it.")
-@click.option("--tag", help="All answers with this tag.")
+@click.option("--tenant", type=cache_options.tenant, required=True, help="Whose answers.")
+@click.option("--key", type=cache_options.key, help="The answer with this key, and what was kept of the models for it.")
+@click.option("--tag", type=cache_options.tag, help="All answers with this tag.")
 @click.option("--all", "everything", is_flag=True, help="All answers of the tenant.")
 @click.option("--yes", is_flag=True, help="Do not ask whether --all is meant.")
 @click.pass_obj
@@ -118,7 +124,7 @@ def invalidate(
     """Make answers unfindable, at every level of every cache process.
 
     Within a second that holds everywhere, also for answers that are being computed now. Takes exactly one of --key,
-    --tag and --all. On a terminal --all asks first.
+    --tag and --all. On a terminal --all asks first. A tenant that no API key was ever made for is warned of.
 
     \b
     Examples:
@@ -130,33 +136,34 @@ def invalidate(
     if everything and not yes and sys.stdin.isatty():
         click.confirm(f"Invalidate all answers of the tenant {tenant}?", abort=True)
 
-    async def command(client: "CacheClient") -> None:
-        if key is not None:
-            what, generation = f"the answer {key}", await client.invalidate_key(tenant, key)
-        elif tag is not None:
-            what, generation = f"all answers with the tag {tag}", await client.invalidate_tag(tenant, tag)
-        else:
-            what, generation = "all answers", await client.invalidate_everything(tenant)
-        click.echo(
-            f"Invalidated {what} of the tenant {tenant}. Within {WITHIN_SECONDS} s that holds in every cache process "
-            f"(generation {generation})."
-        )
+    from launcher.cache_client import CacheClient
+    from launcher.keys import KeysClient
+    from launcher.operator import open_operator
+    from launcher.tenants import doubt
 
-    _with_cache(environ, command)
+    async def command(operator: "Operator") -> None:
+        click.echo(await _invalidated(CacheClient(operator), tenant, key, tag))
+        if warning := await doubt(tenant, KeysClient(operator)):
+            click.echo(warning, err=True)
+
+    run_as_operator(environ, open_operator, command)
+
+
+async def _invalidated(client: "CacheClient", tenant: str, key: str | None, tag: str | None) -> str:
+    """Invalidates what is named, or else everything, and says so."""
+    if key is not None:
+        what, generation = f"the answer {key}", await client.invalidate_key(tenant, key)
+    elif tag is not None:
+        what, generation = f"all answers with the tag {tag}", await client.invalidate_tag(tenant, tag)
+    else:
+        what, generation = "all answers", await client.invalidate_everything(tenant)
+    return (
+        f"Invalidated {what} of the tenant {tenant}. Within {WITHIN_SECONDS} s that holds in every cache process "
+        f"(generation {generation})."
+    )
 
 
 def _with_cache(environ: Mapping[str, str], command: "Callable[[CacheClient], Coroutine[None, None, None]]") -> None:
-    """Runs a command with a client of the cache. Ends with the error's sentence if there is one."""
     from launcher.cache_client import open_cache
-    from launcher.operator import OperatorError
 
-    settings = loaded(OperatorSettings, environ)
-
-    async def connected() -> None:
-        async with open_cache(settings) as client:
-            await command(client)
-
-    try:
-        asyncio.run(connected())
-    except (OperatorError, ValueError) as error:
-        fail(str(error))
+    run_as_operator(environ, open_cache, command)

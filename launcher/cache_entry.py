@@ -28,14 +28,16 @@ def as_json(found: GetResponse, *, events: bool) -> str:
 
 
 def _paragraph(entry: StoredEntry) -> str:
-    return f"{entry.level}: {_state(entry)}\n" + aligned(_facts(entry))
+    found = ", no look-up finds it" if entry.invalidated else ""
+    return f"{entry.level}: {_state(entry)}{found}\n" + aligned(_facts(entry))
 
 
 def _facts(entry: StoredEntry) -> Iterator[Sequence[str]]:
     worth = entry.worth
     yield "  age", f"{entry.age_seconds:,.1f} s"
-    yield "  fresh for", f"{_fresh_for(entry):,.1f} s"
-    yield "  stale for", f"{_stale_for(entry):,.1f} s" + (" after that" if _fresh_for(entry) else "")
+    if not entry.invalidated:
+        yield "  fresh for", f"{_fresh_for(entry):,.1f} s"
+        yield "  stale for", f"{_stale_for(entry):,.1f} s" + (" after that" if _fresh_for(entry) else "")
     yield "  size", f"{entry.size_bytes:,} bytes, {len(entry.events):,} events"
     yield "  tags", ", ".join(entry.tags) or "none"
     yield "  generation", str(entry.generation)
@@ -66,11 +68,13 @@ def _state(entry: StoredEntry) -> str:
 
 
 def _fresh_for(entry: StoredEntry) -> float:
-    return max(0.0, entry.ttl_seconds - entry.age_seconds)
+    return 0.0 if entry.invalidated else max(0.0, entry.ttl_seconds - entry.age_seconds)
 
 
 def _stale_for(entry: StoredEntry) -> float:
     """How long it is given out after it was fresh, or from now on if it is that no more."""
+    if entry.invalidated:
+        return 0.0
     return max(0.0, min(entry.stale_seconds, entry.ttl_seconds + entry.stale_seconds - entry.age_seconds))
 
 

@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from launcher.cache_policies import policy_name
 from launcher.columns import aligned
-from shoal.cache.v1.cache_pb2 import LevelStats, Policy, PolicyStats, StatsResponse, Worth
+from shoal.cache.v1.cache_pb2 import LevelStats, PolicyStats, StatsResponse, Worth
 
+_OWN_LEVEL = "l1"
+"""The level that each process has for itself. No process knows what the others hold, which are shared."""
 _LEVEL_HEAD = (
     "level", "hits", "misses", "hit rate", "stores", "corrupt", "failures", "evictions", "entries", "bytes",
 )  # fmt: skip
@@ -28,12 +31,15 @@ def as_tables(stats: StatsResponse) -> str:
 
 {worths}
 
-Each cache process has numbers of its own; these are those of {stats.replica} alone. All of them show theirs to
-Prometheus at /metrics (port 9111 and up, plus SHOAL_PORT_SHIFT)."""
+Each cache process has numbers of its own; these are those of {stats.replica} alone. cache-1 shows its own to Prometheus
+at http://127.0.0.1:9111/metrics, cache-2 at port 9112 and so on, plus SHOAL_PORT_SHIFT."""
 
 
 def as_json(stats: StatsResponse) -> str:
-    """One object: `replica`, `levels` and `policies`. Rates are null where nothing was looked up."""
+    """One object: `replica`, `levels` and `policies`.
+
+    Rates are null where nothing was looked up, and so is what a level holds that is shared.
+    """
     return json.dumps(
         {
             "replica": stats.replica,
@@ -47,7 +53,8 @@ def as_json(stats: StatsResponse) -> str:
 def _level_cells(level: LevelStats) -> Sequence[str]:
     return (
         level.level, *_counts(level.hits, level.misses), _rate(level.hits, level.misses),
-        *_counts(level.stores, level.corrupt, level.failures, level.evictions, level.entries, level.size_bytes),
+        *_counts(level.stores, level.corrupt, level.failures),
+        *("-" if number is None else f"{number:,}" for number in _held(level).values()),
     )  # fmt: skip
 
 
@@ -99,13 +106,10 @@ def _level_object(level: LevelStats) -> dict[str, Any]:
     }
 
 
-def _held(level: LevelStats) -> dict[str, Any]:
-    return {"evictions": level.evictions, "entries": level.entries, "size_bytes": level.size_bytes}
-
-
-def policy_name(policy: Policy.ValueType) -> str:
-    """As it is called in the settings."""
-    return Policy.Name(policy).removeprefix("POLICY_").lower()
+def _held(level: LevelStats) -> dict[str, int | None]:
+    """In the order of the table's columns."""
+    is_told = level.level == _OWN_LEVEL
+    return {name: getattr(level, name) if is_told else None for name in ("evictions", "entries", "size_bytes")}
 
 
 def worth_object(worth: Worth) -> dict[str, Any]:

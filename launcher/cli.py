@@ -13,7 +13,19 @@ from launcher.programs import PROGRAMS
 from launcher.settings import MigrateSettings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Refuses arguments that are not UTF-8: neither a call nor a setting could carry them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for argument in args:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise click.UsageError(f"The argument {os.fsencode(argument)!r} is not UTF-8.", ctx) from None
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.pass_context
 def main(context: click.Context) -> None:
     """Shoal serves an AI agent as a school of identical replicas behind Envoy.

@@ -66,7 +66,8 @@ class Home:
 
     def demo_key(self) -> str:
         """The kept demo key; empty if there is none."""
-        return self.demo_key_file.read_text(encoding="utf-8").strip() if self.demo_key_file.exists() else ""
+        file = self.demo_key_file
+        return file.read_text(encoding="utf-8", errors="replace").strip() if file.exists() else ""
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:

@@ -1,29 +1,21 @@
 """The commands `shoal keys ...`. What a command needs is imported when it runs."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from launcher.exits import fail, loaded
+from launcher.exits import loaded
+from launcher.operator_commands import OPERATOR_HELP, run_as_operator
 from launcher.settings import OperatorSettings
 
 if TYPE_CHECKING:
     from launcher.keys import KeysClient
 
 
-@click.group()
+@click.group(epilog=OPERATOR_HELP)
 def keys() -> None:
-    """Create, list, update and revoke API keys.
-
-    These talk to the running mesh, as its operator: they sign their calls with the mesh's secret.
-
-    \b
-    SHOAL_HOME, SHOAL_MESH_SECRET_FILE   where that secret is (.shoal/mesh-secret)
-    SHOAL_MESH_ADDRESS                   the mesh's inner listener (127.0.0.1:8090)
-    SHOAL_INNER_PORT, SHOAL_PORT_SHIFT   where it is, if `shoal up` was told the same
-    """
+    """Create, list, update and revoke API keys, as the operator of the running mesh."""
 
 
 @keys.command("create")
@@ -112,17 +104,6 @@ def ensure_demo(environ: Mapping[str, str]) -> None:
 
 
 def _with_keys(environ: Mapping[str, str], command: "Callable[[KeysClient], Coroutine[None, None, None]]") -> None:
-    """Runs a command with a client of the limiter. Ends with the error's sentence if there is one."""
     from launcher.keys import open_keys
-    from launcher.operator import OperatorError
 
-    settings = loaded(OperatorSettings, environ)
-
-    async def connected() -> None:
-        async with open_keys(settings) as client:
-            await command(client)
-
-    try:
-        asyncio.run(connected())
-    except (OperatorError, ValueError) as error:
-        fail(str(error))
+    run_as_operator(environ, open_keys, command)

@@ -34,6 +34,6 @@ class KeysClient:
 
 @asynccontextmanager
 async def open_keys(settings: OperatorSettings) -> AsyncIterator[KeysClient]:
-    """A client that acts as the operator. Raises ValueError if the mesh secret is no good."""
+    """A client that acts as the operator. Raises OperatorError if the mesh's secret is no good."""
     async with open_operator(settings) as operator:
         yield KeysClient(operator)

@@ -64,7 +64,10 @@ class Operator:
 
 @asynccontextmanager
 async def open_operator(settings: OperatorSettings) -> AsyncIterator[Operator]:
-    """The operator of the mesh whose secret and address these are. Raises ValueError if the secret is no good."""
-    signer = IdentitySigner.from_file(str(settings.secret_file()))
+    """The operator of the mesh whose secret and address these are. Raises OperatorError if the secret is no good."""
+    try:
+        signer = IdentitySigner.from_file(str(settings.secret_file()))
+    except (OSError, ValueError) as error:
+        raise OperatorError(f"The mesh's secret in {settings.secret_file()} is no good: {error}") from None
     async with open_channel(settings.address()) as channel:
         yield Operator(channel, address=settings.address(), signer=signer)

@@ -8,9 +8,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as LateAnswer
 
 FAILURES = (RedisError, OSError, TimeoutError)
 """What a call to Redis raises when Redis cannot be used."""
+LATE = (LateAnswer, TimeoutError)
+"""Those of them that say only that the answer has not come in time."""
 
 
 def check_url(url: str) -> None:

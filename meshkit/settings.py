@@ -13,6 +13,8 @@ import msgspec
 from meshkit.identity import SECRET_MIN_BYTES
 
 PREFIX = "SHOAL_"
+CLIENTS_OWN = ("SHOAL_URL", "SHOAL_KEY")
+"""What examples keep the address and the key of a client in: no settings, and no slips of the pen."""
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
@@ -167,7 +169,7 @@ def unknown_variables(kinds: Iterable[type[Settings]], environ: Mapping[str, str
     return [
         f"{variable} is not a setting of Shoal{_suggestion(variable, known)}"
         for variable in sorted(environ)
-        if variable.startswith(PREFIX) and variable not in known
+        if variable.startswith(PREFIX) and variable not in known and variable not in CLIENTS_OWN
     ]
 
 

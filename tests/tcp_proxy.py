@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.ports import free_port
+from load.measuring.ports import free_port
 
 
 class TcpProxy:

@@ -13,6 +13,7 @@ class Outcome(StrEnum):
 
     COMPUTED = "computed"
     PRESENT = "already there"
+    PRESENT_WITH_ITS_TAGS = "already there, with the tags it had"
     FINISHED_BEFORE = "finished by an earlier run"
     DUPLICATE = "the same as an earlier line"
     NOT_CACHEABLE = "not cacheable"
@@ -72,7 +73,11 @@ class Reply:
 
 
 _BYPASSED = "passes the cache by: it asks about now, or its tools act"
-_NOT_KEPT = "was answered, and the answer not kept: it was cut off, for example, or is too large"
+_NOT_KEPT = "was answered, and the answer not kept: "
+_UNTOLD = "it is too large, for example, its tools changed something, or the cache was not there"
+_CUT_OFF = "it was cut off at the limit of its tokens (finish_reason length); see max_tokens"
+_WITHHELD = "the model withheld it (finish_reason content_filter)"
+_EMPTY = "it is empty"
 
 Verdict = Result | TooOld | NotNow | KeyRefused
 
@@ -86,6 +91,9 @@ class _CacheReport(msgspec.Struct, frozen=True):
 class _Answer(msgspec.Struct, frozen=True):
     cache: _CacheReport
     usage: Usage
+    output: str
+    finish_reason: str
+    tool_calls: list[msgspec.Raw] = []
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -113,12 +121,23 @@ def _judge_answer(reply: Reply, task: Task) -> Verdict:
     cache = answer.cache
     if cache.status == "hit":
         left = (cache.ttl_seconds or 0) - (cache.age_seconds or 0)
-        return Result(Outcome.PRESENT) if left >= task.ttl_seconds / 2 else TooOld()
+        # Which tags these are is not told.
+        present = Outcome.PRESENT_WITH_ITS_TAGS if task.has_tags else Outcome.PRESENT
+        return Result(present) if left >= task.ttl_seconds / 2 else TooOld()
     if cache.status == "bypass":
         return Result(Outcome.NOT_CACHEABLE, _BYPASSED, answer.usage)
     if not cache.ttl_seconds:
-        return Result(Outcome.NOT_CACHEABLE, _NOT_KEPT, answer.usage)
+        return Result(Outcome.NOT_CACHEABLE, _NOT_KEPT + _why_not_kept(answer), answer.usage)
     return Result(Outcome.COMPUTED, usage=answer.usage)
+
+
+def _why_not_kept(answer: _Answer) -> str:
+    """As far as the answer tells."""
+    if answer.finish_reason == "length":
+        return _CUT_OFF
+    if answer.finish_reason == "content_filter":
+        return _WITHHELD
+    return _UNTOLD if answer.output or answer.tool_calls else _EMPTY
 
 
 def _problem(reply: Reply) -> _Problem:

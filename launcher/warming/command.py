@@ -8,25 +8,18 @@ from pathlib import Path
 
 import click
 
+from launcher import cache_options
 from launcher.exits import FAILED, fail, loaded
 from launcher.home import Home
 from launcher.settings import WarmSettings
+from meshkit.cache_control import MAX_TTL_SECONDS
 
 DAY_SECONDS = 86_400
-LONGEST_TTL_SECONDS = 7 * DAY_SECONDS
-MOST_TAGS = 16
-
-
-def _tags(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
-    tags = tuple(dict.fromkeys(tag.strip() for tag in text.split(",") if tag.strip()))
-    if len(tags) > MOST_TAGS or not all(re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", tag) for tag in tags):
-        raise click.BadParameter(f"at most {MOST_TAGS}, each 1 to 64 of A-Z a-z 0-9 . _ : -")
-    return tags
 
 
 @click.command("warm")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.jsonl")
-@click.option("--url", help="The front door.  [default: the one on this machine]")
+@click.option("--url", type=cache_options.address, help="The front door.  [default: the one on this machine]")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -34,12 +27,17 @@ def _tags(_context: click.Context, _option: click.Parameter, text: str) -> tuple
 )
 @click.option(
     "--ttl",
-    type=click.IntRange(1, LONGEST_TTL_SECONDS),
+    type=click.IntRange(1, MAX_TTL_SECONDS),
     default=DAY_SECONDS,
     show_default=True,
     help="How long the answers are fresh, in seconds.",
 )
-@click.option("--tags", callback=_tags, default="", help="Comma-separated; given to every answer, to invalidate by.")
+@click.option(
+    "--tags",
+    type=cache_options.tags,
+    default="",
+    help="Comma-separated; given to every answer that is computed, to invalidate by.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Tasks that are sent at once."
 )
@@ -62,11 +60,13 @@ def warm_cache(
     Each line of FILE.jsonl is a JSON string, the task, or a JSON object, the body of POST /api/v1/task; its
     `cache.ttl_seconds`, `cache.tags`, `cache.public` and the mode `refresh` hold for that line. Lines go through the
     front door, so the key's limits and budgets apply. An answer that is there already stays, unless less than half of
-    its time is left: then it is computed anew. Empty lines are passed over, lines that are the same are sent once.
+    its time is left: then it is computed anew. One that stays keeps the tags that it was computed with; --refresh
+    gives it those of --tags. Empty lines are passed over, lines that are the same are sent once.
 
     What is finished is written to FILE.jsonl.warmed. If a run is stopped (Ctrl-C lets what was sent be answered) or
     lines fail, the same command goes on from there; a run that leaves nothing to do removes that file. A finished line
-    counts for half of its time, and only with the same address, key, --ttl, --tags and --refresh.
+    counts for half of its time, and only with the same address, key, --ttl, --tags and --refresh. Lines that cannot be
+    cached are asked again by each run that begins anew, and paid for again.
 
     A front door that is busy or out of tokens (429, 503) is waited for, up to two minutes for a line; after three such
     lines in a row, or if the key is refused, the run ends early. Other refusals are reported with their line.

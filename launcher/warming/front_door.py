@@ -1,5 +1,6 @@
 """The front door over HTTP, as a user with an API key."""
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,7 +35,7 @@ class HttpFrontDoor:
         self._url = url
 
     async def check(self) -> None:
-        """Raises NoAnswerError unless something answers there that is not somewhere else."""
+        """Raises NoAnswerError if nothing answers at the address, or only with a redirection to another one."""
         reply = await self._send("GET", "/health", b"")
         if 300 <= reply.status < 400:
             raise NoAnswerError(f"{self._url} sends callers elsewhere; name the address with TLS by --url https://...")
@@ -49,7 +50,23 @@ class HttpFrontDoor:
         except TimeoutError:
             raise NoAnswerError(f"{self._url} did not answer within {_ANSWER_SECONDS:.0f} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NoAnswerError(f"{self._url} does not answer: {error}") from None
+            raise NoAnswerError(f"{self._url} does not answer: {_why(error)}") from None
+
+
+def _why(error: aiohttp.ClientError | OSError) -> str:
+    """In the words of the system where it has some: aiohttp's are about its connector."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            refused = error.certificate_error
+            words = refused.verify_message if isinstance(refused, ssl.SSLCertVerificationError) else str(refused)
+            return f"its certificate is not trusted ({words}); name one to trust by SHOAL_TLS_CERT_FILE"
+        case aiohttp.ClientConnectorSSLError():
+            return f"no TLS can be spoken with it ({error.os_error.strerror})"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))) if number > 0:
+            return os.strerror(number)
+        case aiohttp.ClientConnectorError():
+            return error.os_error.strerror or str(error.os_error)
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @asynccontextmanager

@@ -27,11 +27,17 @@ class Journal:
         return self._clock() < self._finished.get(digest, 0.0)
 
     def add(self, digest: str, *, for_seconds: float) -> None:
-        """The task is finished, and not to be sent again for so long."""
+        """The task is finished, and not to be sent again for so long. Raises JournalError."""
         until = self._clock() + for_seconds
         self._finished[digest] = until
-        self._file.write(f"{digest} {until:.0f}\n")
-        self._file.flush()
+        try:
+            self._file.write(f"{digest} {until:.0f}\n")
+            self._file.flush()
+        except OSError as error:
+            raise JournalError(
+                f"The journal cannot be written any further ({error.strerror}); make room for it, or copy the tasks to "
+                "a folder that has some."
+            ) from None
 
 
 @contextlib.contextmanager
@@ -43,7 +49,7 @@ def open_journal(path: Path, *, restart: bool, clock: Callable[[], float] = time
         raise JournalError(
             f"The journal {path} cannot be written ({error.strerror}); copy the tasks to a folder that can be."
         ) from None
-    with file:
+    with _closing(file):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,6 +57,16 @@ def open_journal(path: Path, *, restart: bool, clock: Callable[[], float] = time
         if restart:
             file.truncate(0)
         yield Journal(file, clock=clock)
+
+
+@contextlib.contextmanager
+def _closing(file: TextIO) -> Iterator[None]:
+    """Closes the file in the end. What cannot be written then could not be written before, and `add` has said so."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def _entries(file: TextIO) -> Iterator[tuple[str, float]]:

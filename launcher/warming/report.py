@@ -1,5 +1,6 @@
 """What became of the lines of a run: counted while it goes on, told at its end."""
 
+import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
@@ -8,6 +9,7 @@ from launcher.warming.answers import Outcome, Result
 
 SHOWN_LINES = 10
 """So many lines of a kind are told with their reasons."""
+ASKED_AGAIN = "A run that begins anew asks what is not cacheable again, and pays for it again: take those lines out."
 _WITH_REASON = (Outcome.NOT_CACHEABLE, Outcome.FAILED)
 
 
@@ -17,15 +19,17 @@ class Report:
     def __init__(self, on_line: Callable[[], None]) -> None:
         self._on_line = on_line
         self._counts: Counter[Outcome] = Counter()
-        self._reasons: defaultdict[Outcome, list[str]] = defaultdict(list)
+        self._reasons: defaultdict[Outcome, list[tuple[int, str]]] = defaultdict(list)
+        """Those of the first lines, in their order, whenever these were done."""
         self._input_tokens = self._output_tokens = 0
         self._cost_usd = 0.0
         self._end = ""
 
     def add(self, line: int, result: Result) -> None:
         self._counts[result.outcome] += 1
-        if result.outcome in _WITH_REASON and len(self._reasons[result.outcome]) < SHOWN_LINES:
-            self._reasons[result.outcome].append(f"line {line}: {result.reason}")
+        if result.outcome in _WITH_REASON:
+            bisect.insort(self._reasons[result.outcome], (line, result.reason))
+            del self._reasons[result.outcome][SHOWN_LINES:]
         self._input_tokens += result.usage.input_tokens
         self._output_tokens += result.usage.output_tokens
         self._cost_usd += result.usage.cost_usd
@@ -57,6 +61,8 @@ class Report:
         yield f"used: {self._input_tokens:,} tokens in, {self._output_tokens:,} out, ${self._cost_usd:,.6f}"
         for outcome in _WITH_REASON:
             yield from self._told(outcome)
+        if self._counts[Outcome.NOT_CACHEABLE]:
+            yield ASKED_AGAIN
         if self._end:
             yield f"Ended early. {self._end}"
         if not self.is_complete:
@@ -65,6 +71,6 @@ class Report:
     def _told(self, outcome: Outcome) -> Iterator[str]:
         if reasons := self._reasons[outcome]:
             yield f"{outcome}:"
-            yield from (f"  {reason}" for reason in reasons)
+            yield from (f"  line {line}: {reason}" for line, reason in reasons)
         if (more := self._counts[outcome] - len(reasons)) > 0:
             yield f"  and {more:,} more"

@@ -48,8 +48,8 @@ class Order:
 async def warm(order: Order) -> bool:
     """Carries it out, and reports on standard output. Returns whether no line is left and none failed.
 
-    The journal stays until a run comes to that. Raises JournalError, NoAnswerError if there is no front door, and
-    OSError if the file cannot be read.
+    The journal stays until a run comes to that. Raises JournalError if it cannot be opened, NoAnswerError if there is
+    no front door, and OSError if the file cannot be read.
     """
     async with open_front_door(order.url, api_key=order.api_key, cert_file=order.cert_file) as door:
         await door.check()

@@ -5,19 +5,22 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import msgspec
 
 LINE_MAX_BYTES = 4 * 1024 * 1024
 """No gateway reads a larger body, whatever its settings."""
 SESSION_REASON = "names a session: a turn in a conversation depends on what was said before, so it cannot be warmed"
+MODES = ("default", "refresh")
+"""Those of `cache.mode` that leave an answer in the cache."""
+_MALFORMED = "JSON is malformed: "
 
 
 class LineCache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a line may say in `cache` itself."""
 
-    mode: Literal["default", "refresh"] = "default"
+    mode: str = "default"
     ttl_seconds: int | None = None
     tags: list[str] = []
     public: bool = False
@@ -46,6 +49,10 @@ class Task:
     def ttl_seconds(self) -> int:
         ttl_seconds: int = self.body["cache"]["ttl_seconds"]
         return ttl_seconds
+
+    @property
+    def has_tags(self) -> bool:
+        return bool(self.body["cache"]["tags"])
 
     def refreshing(self) -> "Task":
         """The same, computed anew whatever there is."""
@@ -84,17 +91,41 @@ def count_lines(file: BinaryIO) -> int:
 def task_of(line: int, text: bytes, wishes: Wishes) -> Task | BadLine:
     """The request that a line asks for: a JSON object is its body, a JSON string is its task."""
     try:
-        said = msgspec.json.decode(text)
-        body = {"task": said} if isinstance(said, str) else msgspec.convert(said, dict[str, Any])
-        cache = msgspec.convert(body.get("cache", {}), LineCache)
-    except msgspec.ValidationError as error:
+        body = _body(text)
+        cache = _line_cache(body.get("cache", {}))
+    except _UnsendableError as error:
         return BadLine(line, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return BadLine(line, f"is no JSON: {error}")
-    if body.get("session_id") is not None:
-        return BadLine(line, SESSION_REASON)
     # A stream and a plain answer are one entry; plain is easier to read.
     return Task(line, {**body, "stream": False, "cache": _asked_of_cache(cache, wishes)})
+
+
+class _UnsendableError(Exception):
+    """A line cannot be sent; the message is the reason of a BadLine."""
+
+
+def _body(text: bytes) -> dict[str, Any]:
+    """Raises _UnsendableError."""
+    try:
+        said = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _UnsendableError(f"is no JSON: {str(error).removeprefix(_MALFORMED)}") from None
+    body = {"task": said} if isinstance(said, str) else said
+    if not isinstance(body, dict):
+        raise _UnsendableError("is neither a JSON string, the task, nor a JSON object, the body of a request")
+    if body.get("session_id") is not None:
+        raise _UnsendableError(SESSION_REASON)
+    return body
+
+
+def _line_cache(said: object) -> LineCache:
+    """Raises _UnsendableError."""
+    try:
+        cache = msgspec.convert(said, LineCache)
+    except msgspec.ValidationError as error:
+        raise _UnsendableError(f"within cache: {error}") from None
+    if cache.mode not in MODES:
+        raise _UnsendableError(f"cache.mode must be {' or '.join(MODES)} here, not {cache.mode!r}")
+    return cache
 
 
 def _asked_of_cache(cache: LineCache, wishes: Wishes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from launcher.warming.answers import KeyRefused, NotNow, Outcome, Result, TooOld, Verdict, judge
 from launcher.warming.front_door import FrontDoor, NoAnswerError
-from launcher.warming.journal import Journal
+from launcher.warming.journal import Journal, JournalError
 from launcher.warming.report import Report
 from launcher.warming.tasks import BadLine, Task
 
@@ -19,7 +19,7 @@ MOST_GIVEN_UP = 3
 
 
 class StoppedError(Exception):
-    """The run was stopped while a task waited."""
+    """The run ends before the task is done: it is left for another one."""
 
 
 class Warmer:
@@ -48,18 +48,31 @@ class Warmer:
     async def run(self, tasks: Iterator[Task | BadLine], *, at_once: int) -> None:
         """Takes as many tasks as it may before it is stopped. What is in flight then is seen to its end.
 
-        Raises OSError if the file or the journal fails.
+        It stops by itself, with a sentence in the report, where going on is of no use: if the tasks cannot be read, for
+        example, or the journal not be written.
         """
-        await asyncio.gather(*(self._work(tasks) for _ in range(at_once)))
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(at_once):
+                workers.create_task(self._work(tasks))
 
     async def _work(self, tasks: Iterator[Task | BadLine]) -> None:
-        while not self._stop.is_set() and (task := next(tasks, None)) is not None:
+        while (task := self._next(tasks)) is not None:
             # Thousands that need not be sent must not keep a signal waiting.
             await asyncio.sleep(0)
             try:
                 self._report.add(task.line, await self._result(task))
             except StoppedError:
                 return
+
+    def _next(self, tasks: Iterator[Task | BadLine]) -> Task | BadLine | None:
+        """None if there is no more to do."""
+        if self._stop.is_set():
+            return None
+        try:
+            return next(tasks, None)
+        except OSError as error:
+            self._end(f"The tasks cannot be read any further ({error.strerror}).")
+            return None
 
     async def _result(self, task: Task | BadLine) -> Result:
         if isinstance(task, BadLine):
@@ -73,10 +86,17 @@ class Warmer:
         result = await self._ask(task)
         if result.outcome is not Outcome.FAILED:
             # From half of its life on it would be computed anew.
-            self._journal.add(digest, for_seconds=task.ttl_seconds / 2)
+            self._note(digest, for_seconds=task.ttl_seconds / 2)
         return result
 
+    def _note(self, digest: str, *, for_seconds: float) -> None:
+        try:
+            self._journal.add(digest, for_seconds=for_seconds)
+        except JournalError as error:
+            self._end(str(error))
+
     async def _ask(self, task: Task) -> Result:
+        """Raises StoppedError."""
         verdict = await self._patiently(task)
         if isinstance(verdict, TooOld):
             verdict = await self._patiently(task.refreshing())
@@ -88,7 +108,7 @@ class Warmer:
                 return self._given_up(reason)
             case KeyRefused(reason):
                 self._end(f"The API key was refused: {reason}")
-                return Result(Outcome.FAILED, reason)
+                raise StoppedError
             case TooOld():
                 return Result(Outcome.FAILED, "was not computed anew, though that was asked for")
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import aiohttp
 
 from load.measuring import ghz, rest
+from load.measuring.generator import MeasurementError
 from load.measuring.ghz import Call
 from load.measuring.rest import Request
 from load.measuring.rpc import Rpc
@@ -50,6 +51,8 @@ class Asking:
 
     async def _etag(self, task: str) -> str:
         async with aiohttp.request("GET", self._url(task), headers=self._headers()) as response:
+            if "ETag" not in response.headers:
+                raise MeasurementError(f"a GET was answered {response.status} without an ETag")
             return response.headers["ETag"]
 
     def _url(self, task: str) -> str:

@@ -6,21 +6,26 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from load.measuring.generator import MeasurementError
 from load.measuring.home import Home
 from load.measuring.rpc import Rpc
+from meshkit.call import REQUEST_ID_HEADER
 from meshkit.channel import open_channel
-from meshkit.identity import HEADER, LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
+from meshkit.identity import HEADER as IDENTITY_HEADER
+from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
 from shoal.cache.v1 import cache_pb2, cache_pb2_grpc
 
 OPEN = Rpc("shoal.cache.v1.cache_pb2", "CacheService", "Open")
 POLICY = cache_pb2.POLICY_RESPONSE
 _TIMEOUT_SECONDS = 20.0
+_REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 
 
-def signed(home: Home) -> Mapping[str, str]:
-    """The metadata of calls on behalf of a tenant of the mesh in this home, good for 20 minutes."""
+def metadata(home: Home) -> Mapping[str, str]:
+    """What every call in a mesh has: the identity of a caller in the mesh of this home, for 20 minutes, and an id."""
     identity = Identity("load", "bench", "load", Authentication.API_KEY, time.time() + LIFETIME_SECONDS)
-    return {HEADER: IdentitySigner.from_file(str(home.secret_file)).sign(identity)}
+    signer = IdentitySigner.from_file(str(home.secret_file))
+    return {IDENTITY_HEADER: signer.sign(identity), REQUEST_ID_HEADER: _REQUEST_ID}
 
 
 def open_request(key: str) -> bytes:
@@ -41,7 +46,7 @@ class Caller:
         return response.lead.generation
 
     async def publish(self, key: str, events: Sequence[bytes], generation: int) -> None:
-        """Raises RuntimeError if the answer was not stored."""
+        """Raises MeasurementError if the answer was not stored."""
         steps = (
             cache_pb2.PublishRequest(begin=cache_pb2.PublishBegin(key=key, policy=POLICY, generation=generation)),
             cache_pb2.PublishRequest(append=cache_pb2.PublishAppend(events=events)),
@@ -49,16 +54,19 @@ class Caller:
         )
         response = await self._stub.Publish(iter(steps), metadata=self._metadata, timeout=_TIMEOUT_SECONDS)
         if not response.stored:
-            raise RuntimeError("the cache did not store what it was given")
+            raise MeasurementError("the cache did not store what it was given")
 
     async def level(self, name: str) -> cache_pb2.LevelStats:
-        """What the cache says of one of its levels."""
+        """What the cache says of one of its levels. Raises MeasurementError if there is none of that name."""
         response = await self._stub.Stats(cache_pb2.StatsRequest(), metadata=self._metadata, timeout=_TIMEOUT_SECONDS)
-        return next(level for level in response.levels if level.level == name)
+        for level in response.levels:
+            if level.level == name:
+                return level
+        raise MeasurementError(f"the cache has no level {name}")
 
 
 @asynccontextmanager
 async def calling(address: str, home: Home) -> AsyncIterator[Caller]:
     """A caller of the cache at that address, in the mesh of this home."""
     async with open_channel(address) as channel:
-        yield Caller(channel, signed(home))
+        yield Caller(channel, metadata(home))

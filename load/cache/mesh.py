@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,13 +14,14 @@ from load.measuring.generator import MeasurementError
 from load.measuring.home import Home
 from load.measuring.keys import create_keys
 from load.measuring.progress import say
-from load.measuring.report import Table, spread
+from load.measuring.report import Cell, Table, spread
 from load.measuring.servers import mesh, simulated_model
 from load.measuring.speed import Load, Speed
 
 FIRST_TOKEN_SECONDS = 0.3
 OUTPUT_TOKENS = 60
 AT_ONCE = 16
+_ENOUGH_FOR_P99 = 100
 WARM_UP = Load(AT_ONCE * 4, AT_ONCE, 2)
 
 
@@ -39,7 +40,7 @@ MISS = Kind("miss", False, alone=Load(12, 1, 1), together=Load(96, AT_ONCE, 2))
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """What was measured: with one request at a time, and with many."""
 
     way: str
@@ -78,7 +79,7 @@ class _Mesh:
 
 async def hits_beside_misses(rounds: int) -> Table:
     """Every way to ask, cached and not, in turns."""
-    rows = [_Row(way, kind) for way in WAYS for kind in (HIT, MISS)]
+    rows = [Row(way, kind) for way in WAYS for kind in (HIT, MISS)]
     async with _running() as running:
         for row in rows:
             await running.ask(row.way, row.kind, WARM_UP)
@@ -87,7 +88,7 @@ async def hits_beside_misses(rounds: int) -> Table:
             for row in rows:
                 row.alone.append(await running.measure(row.way, row.kind, row.kind.alone))
                 row.together.append(await running.measure(row.way, row.kind, row.kind.together))
-    return _table(rows, rounds)
+    return table_of(rows, rounds=rounds)
 
 
 @asynccontextmanager
@@ -103,19 +104,26 @@ async def _running() -> AsyncIterator[_Mesh]:
         yield _Mesh(Asking(generator, running.address, api_key), model, itertools.count())
 
 
-def _table(rows: list[_Row], rounds: int) -> Table:
+def table_of(rows: Sequence[Row], *, rounds: int) -> Table:
     table = Table(
         "Cached answers through the whole mesh, beside computed ones",
         ("asked by", "answer", "p50, ms", "p99, ms", f"calls/s, {AT_ONCE} at a time, median", "lowest", "highest"),
         note=f"In turns, rounds: {rounds}. Latencies are of one request at a time ({HIT.alone.calls} hits and "
-        f"{MISS.alone.calls} misses a round; medians over the rounds), rates of {HIT.together.calls} and "
-        f"{MISS.together.calls}. The default mesh, all on this machine. The model is simulated: its first word comes "
-        f"after {1000 * FIRST_TOKEN_SECONDS:.0f} ms and all {OUTPUT_TOKENS} at once. REST is asked by a Python client "
-        "of ours (aiohttp), gRPC by ghz. A GET is answered with 304 if it is a hit, and in full if it is not.",
+        f"{MISS.alone.calls} misses a round, too few for a p99; medians over the rounds), rates of "
+        f"{HIT.together.calls} and {MISS.together.calls}. The default mesh, all on this machine. The model is "
+        f"simulated: its first word comes after {1000 * FIRST_TOKEN_SECONDS:.0f} ms and all {OUTPUT_TOKENS} at once. "
+        "REST is asked by a Python client of ours (aiohttp), gRPC by ghz. A GET is answered with 304 if it is a hit, "
+        "and in full if it is not.",
     )
     for row in rows:
         p50 = statistics.median(speed.p50_ms for speed in row.alone)
-        p99 = statistics.median(speed.p99_ms for speed in row.alone)
         rates = [speed.calls_per_second for speed in row.together]
-        table.rows.append((row.way, row.kind.name, p50, p99, *spread(rates)))
+        table.rows.append((row.way, row.kind.name, p50, _p99(row), *spread(rates)))
     return table
+
+
+def _p99(row: Row) -> Cell:
+    """Of too few calls it would be the slowest."""
+    if row.kind.alone.calls < _ENOUGH_FOR_P99:
+        return "-"
+    return statistics.median(speed.p99_ms for speed in row.alone)

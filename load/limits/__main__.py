@@ -1,16 +1,54 @@
 """The command `python -m load.limits`."""
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
 import click
 
 from load.limits import fleet, fleet_report, forgetting, speed
 from load.measuring import command
-from load.measuring.command import Part
 
-PARTS = ("speed", "batches", "fleet", "outage", "keys")
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured, as the options say."""
+
+    rounds: int
+    seconds: int
+    gone: int
+    keys: int
+
+
+async def _speed(extent: Extent) -> list[str]:
+    return [(await speed.beside_an_empty_rpc(extent.rounds)).markdown()]
+
+
+async def _batches(extent: Extent) -> list[str]:
+    return [(await speed.together(extent.rounds)).markdown()]
+
+
+async def _fleet(extent: Extent) -> list[str]:
+    return [fleet_report.accuracy(*await fleet.with_redis(extent.seconds)).markdown()]
+
+
+async def _outage(extent: Extent) -> list[str]:
+    overload, outage = await fleet.with_redis_killed(extent.seconds, gone_seconds=extent.gone)
+    return [fleet_report.bound(overload).markdown(), fleet_report.decisions(overload, outage).markdown()]
+
+
+async def _keys(extent: Extent) -> list[str]:
+    return [(await forgetting.of_keys(extent.keys)).markdown()]
+
+
+PARTS: Mapping[str, Callable[[Extent], Awaitable[Sequence[str]]]] = MappingProxyType(
+    {"speed": _speed, "batches": _batches, "fleet": _fleet, "outage": _outage, "keys": _keys}
+)
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--rounds", type=click.IntRange(1, 50), default=5, help="How often to measure what is measured in turns.")
 @click.option("--seconds", type=click.IntRange(10, 600), default=60, help="How long an overload lasts.")
 @click.option("--gone", type=click.IntRange(1, 300), default=20, help="For how many seconds Redis is gone.")
@@ -33,35 +71,8 @@ def main(parts: tuple[str, ...], rounds: int, seconds: int, gone: int, keys: int
     chosen = parts or PARTS
     if "outage" in chosen and gone >= seconds:
         raise click.UsageError("--gone must be less than --seconds")
-    every: dict[str, Part] = {
-        "speed": lambda: _speed(rounds),
-        "batches": lambda: _batches(rounds),
-        "fleet": lambda: _fleet(seconds),
-        "outage": lambda: _outage(seconds, gone),
-        "keys": lambda: _keys(keys),
-    }
-    command.run({name: every[name] for name in chosen})
-
-
-async def _speed(rounds: int) -> list[str]:
-    return [(await speed.beside_an_empty_rpc(rounds)).markdown()]
-
-
-async def _batches(rounds: int) -> list[str]:
-    return [(await speed.together(rounds)).markdown()]
-
-
-async def _fleet(seconds: float) -> list[str]:
-    return [fleet_report.accuracy(*await fleet.with_redis(seconds)).markdown()]
-
-
-async def _outage(seconds: float, gone: float) -> list[str]:
-    overload, outage = await fleet.with_redis_killed(seconds, gone_seconds=gone)
-    return [fleet_report.bound(overload).markdown(), fleet_report.decisions(overload, outage).markdown()]
-
-
-async def _keys(count: int) -> list[str]:
-    return [(await forgetting.of_keys(count)).markdown()]
+    extent = Extent(rounds, seconds, gone, keys)
+    command.run({name: partial(PARTS[name], extent) for name in chosen})
 
 
 if __name__ == "__main__":

@@ -13,5 +13,5 @@ BATCHED = "shoal_ratelimit_batch_size_sum"
 
 async def decided_alone(ports: Iterable[int]) -> int:
     """How many decisions the limiters with these metrics ports have made without Redis."""
-    samples = await asyncio.gather(*(metrics.read(port) for port in ports))
-    return round(sum(sample[_ALONE] for sample in samples))
+    samples = await asyncio.gather(*(metrics.read(port, _ALONE) for port in ports))
+    return round(sum(alone for [alone] in samples))

@@ -84,7 +84,8 @@ async def _decides_with_redis(limiter: Limiter) -> float:
     """When the limiter said so. Raises TimeoutError if it does not."""
 
     async def is_shared() -> bool:
-        return not (await metrics.read(limiter.metrics_port))[decisions.DEGRADED]
+        [is_degraded] = await metrics.read(limiter.metrics_port, decisions.DEGRADED)
+        return not is_degraded
 
     await until("a limiter that decides with Redis again", is_shared, seconds=_RECOVERY_SECONDS)
     return time.perf_counter()

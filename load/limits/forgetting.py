@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from load.measuring.generator import MeasurementError
 from load.measuring.home import Home
 from load.measuring.progress import say
 from load.measuring.report import Table
@@ -72,12 +73,12 @@ async def _empty_redis() -> AsyncIterator[Redis]:
 
 
 async def _empty(store: RedisBucketStore, count: int) -> None:
-    """Raises RuntimeError if a bucket was not full."""
+    """Raises MeasurementError if a bucket was not full."""
     for start in range(0, count, TOGETHER):
         names = (f"bucket:{number}" for number in range(start, min(start + TOGETHER, count)))
         decisions = await store.take_each([[Spend(name, LIMIT, LIMIT.capacity)] for name in names])
         if not all(decision.allowed for decision in decisions):
-            raise RuntimeError("a bucket that was never seen was not full")
+            raise MeasurementError("a bucket that was never seen was not full")
 
 
 async def _until_forgotten(redis: Redis) -> None:

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import grpc
 
+from load.measuring.generator import MeasurementError
 from load.measuring.rpc import Rpc
 from meshkit.channel import open_channel
 from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest, RateLimitResponse
@@ -42,8 +43,8 @@ async def admits(address: str, question: bytes) -> bool:
 
 
 def is_admitted(answer: bytes) -> bool:
-    """Whether the request may go on. Raises ValueError for an answer that says neither yes nor no."""
+    """Whether the request may go on. Raises MeasurementError for an answer that says neither yes nor no."""
     code = RateLimitResponse.FromString(answer).overall_code
     if code == RateLimitResponse.UNKNOWN:
-        raise ValueError("the limiter did not decide")
+        raise MeasurementError("the limiter did not decide")
     return code == RateLimitResponse.OK

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from load.limits import decisions, foreign, questions
 from load.limits.limiters import Limiter, running_limiter
 from load.measuring import ghz, metrics, turns
+from load.measuring.generator import MeasurementError
 from load.measuring.ghz import Call
 from load.measuring.home import Home
 from load.measuring.keys import create_keys
@@ -65,10 +66,10 @@ async def _questions(home: Home, limiter: Limiter) -> dict[str, bytes]:
 
 
 async def _check(limiter: Limiter, asked: Mapping[str, bytes]) -> None:
-    """Raises RuntimeError if something else would be measured than the table says."""
+    """Raises MeasurementError if something else would be measured than the table says."""
     for name, question in asked.items():
         if await questions.admits(limiter.envoy_address, question) == (name == _REFUSED):
-            raise RuntimeError(f"the limiter's answer about {name} is not the one that was to be measured")
+            raise MeasurementError(f"the limiter's answer about {name} is not the one that was to be measured")
 
 
 async def together(rounds: int) -> Table:
@@ -93,8 +94,9 @@ async def together(rounds: int) -> Table:
 async def _shared(generator: str, limiter: Limiter, question: bytes, workers: int) -> tuple[float, Speed]:
     """Decisions per round trip, and the speed."""
     load = Load(calls=max(500, 20 * workers), workers=workers, connections=min(workers, LOAD.connections))
-    before = await metrics.read(limiter.metrics_port)
+    names = (decisions.BATCHED, decisions.BATCHES)
+    before = await metrics.read(limiter.metrics_port, *names)
     speed = await ghz.measure(generator, limiter.envoy_address, Call(questions.RPC, question), load)
-    after = await metrics.read(limiter.metrics_port)
-    decided, trips = (after[name] - before[name] for name in (decisions.BATCHED, decisions.BATCHES))
+    after = await metrics.read(limiter.metrics_port, *names)
+    decided, trips = (now - then for now, then in zip(after, before, strict=True))
     return decided / trips, speed

@@ -5,14 +5,30 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import aiohttp
 import click
+import grpc
+from redis.exceptions import RedisError
 
+from launcher.binaries import MissingBinaryError
+from launcher.operator import OperatorError
 from load.measuring.generator import MeasurementError
 from load.measuring.home import StartError
 from load.measuring.progress import say
 from load.measuring.report import provenance
 
 _STOPPED = 130
+_FAILURES = (
+    MeasurementError,
+    StartError,
+    MissingBinaryError,
+    OperatorError,
+    grpc.aio.AioRpcError,
+    aiohttp.ClientError,
+    RedisError,
+    OSError,
+)
+"""Of what is measured and of what that takes; anything else is a fault of ours. Time that is over is an OSError."""
 
 Part = Callable[[], Awaitable[Sequence[str]]]
 """Measures, and tells it as paragraphs of Markdown."""
@@ -25,10 +41,26 @@ def run(parts: Mapping[str, Part]) -> None:
     """
     try:
         asyncio.run(_measure(parts))
-    except (MeasurementError, StartError, TimeoutError) as error:
-        raise click.ClickException(str(error)) from None
     except asyncio.CancelledError:
         sys.exit(_STOPPED)
+    except Exception as error:
+        failure = _first(error)
+        if not isinstance(failure, _FAILURES):
+            raise
+        raise click.ClickException(_sentence(failure)) from None
+
+
+def _first(error: Exception) -> Exception:
+    """Of the failures of a TaskGroup the one that ended it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _sentence(failure: Exception) -> str:
+    if isinstance(failure, grpc.aio.AioRpcError):
+        return f"a call failed with {failure.code().name}: {failure.details()}"
+    return str(failure) or type(failure).__name__
 
 
 async def _measure(parts: Mapping[str, Part]) -> None:

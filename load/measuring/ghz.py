@@ -87,9 +87,11 @@ def delimited(message: bytes) -> bytes:
 
 
 def speed_in(output: bytes, load: Load) -> Speed:
-    """Reads the report of a run. Raises MeasurementError unless every call was answered."""
+    """Reads the report of a run. Raises MeasurementError unless every call was answered, and enough of them."""
     report = msgspec.json.decode(output, type=_Report)
     if report.status_codes != {"OK": load.calls}:
         raise MeasurementError(f"of {load.calls} calls not all were answered: {report.status_codes}")
     milliseconds = {entry.percentage: entry.latency / 1e6 for entry in report.latencies or ()}
+    if not {50, 99} <= milliseconds.keys():
+        raise MeasurementError(f"ghz says no percentiles of {load.calls} calls: measure more of them")
     return Speed(report.rps, milliseconds[50], milliseconds[99])

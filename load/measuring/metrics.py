@@ -2,15 +2,25 @@
 
 import asyncio
 import urllib.request
+from collections.abc import Sequence
+
+from load.measuring.generator import MeasurementError
 
 
-async def read(port: int) -> dict[str, float]:
-    """The samples by name with labels."""
-    return await asyncio.to_thread(_read, port)
+async def read(port: int, *names: str) -> Sequence[float]:
+    """The samples of these names, with labels if they have any. Raises MeasurementError for one that is not there, and
+    OSError if nobody answers."""
+    return samples_in(await asyncio.to_thread(_text, port), *names)
 
 
-def _read(port: int) -> dict[str, float]:
+def samples_in(text: str, *names: str) -> Sequence[float]:
+    """The same, of what was read. Raises MeasurementError."""
+    samples = {name: value for name, _, value in (line.rpartition(" ") for line in text.splitlines())}
+    if missing := [name for name in names if name not in samples]:
+        raise MeasurementError(f"a measured process has no metric {', '.join(missing)}")
+    return [float(samples[name]) for name in names]
+
+
+def _text(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-        lines = response.read().decode().splitlines()
-    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, _, value in samples}
+        return str(response.read().decode())

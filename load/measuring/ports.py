@@ -7,16 +7,16 @@ from contextlib import suppress
 from envoyconf.topology import Topology
 from launcher.check import is_busy
 
-_BELOW_EPHEMERAL = range(10_000, 32_000)
+BELOW_EPHEMERAL = range(10_000, 32_000)
 """Where Linux takes no port for outgoing connections, as it does from 32,768 on: a port that is chosen here is not lost
-to one of the many that generators open."""
+to one of them before its server listens."""
 _SHIFTS = range(1_000, 20_000)
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """A port that was free a moment ago. Nothing reserves it: whoever loses the race must say so loudly."""
     while True:
-        port = random.choice(_BELOW_EPHEMERAL)
+        port = random.choice(BELOW_EPHEMERAL)
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port

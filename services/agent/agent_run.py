@@ -5,12 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
+import msgspec
+
 from meshkit.errors import Reason, ShoalError
 from services.agent import cacheability
 from services.agent.conversation import AnswerEvent, Completed, Usage
 from services.agent.metering import Meter
-from services.agent.ports import Agent, AgentTurn, AnswerCache, Lead, Lifetime
+from services.agent.ports import Agent, AgentTurn, AnswerCache, Lead, Lifetime, OutputCaching
 from services.agent.pricing import PriceList
+from services.agent.request import CacheControl, CacheMode
 from services.agent.reservations import NoReservation, Reservation, Reserver
 
 
@@ -22,9 +25,23 @@ class Assignment:
     is_metered: bool
     """Whether tokens are to be reserved for it."""
     lead: Lead | None
-    """None: the answer is not kept."""
-    tags: tuple[str, ...]
-    ttl_seconds: int | None
+    """None: neither the answer nor what it is made of is kept, or taken from the cache."""
+    cache: CacheControl
+    """As what it is kept."""
+
+    @property
+    def output_caching(self) -> OutputCaching | None:
+        """What the answer's model may take from the cache, and as what its output is kept."""
+        if self.lead is None:
+            return None
+        return OutputCaching(
+            tenant=self.work.tenant,
+            part_of=self.lead.key,
+            generation=self.lead.generation,
+            refresh=self.lead.refresh or self.cache.mode is CacheMode.REFRESH,
+            ttl_seconds=self.cache.ttl_seconds,
+            tags=self.cache.tags,
+        )
 
 
 class AgentRunner:
@@ -75,7 +92,8 @@ class AgentRun:
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
         """The answer, computed while it is read; closing it stops the agent. Raises ShoalError."""
-        work, meter = self._assignment.work, self._reservation.meter
+        assigned, meter = self._assignment, self._reservation.meter
+        work = msgspec.structs.replace(assigned.work, output_caching=assigned.output_caching)
         meter.begin()
         try:
             async with aclosing(self._agent.run(work)) as events:
@@ -106,8 +124,8 @@ class AgentRun:
             assigned.lead,
             model=assigned.work.model,
             events=events,
-            tags=assigned.tags,
-            ttl_seconds=assigned.ttl_seconds,
+            tags=assigned.cache.tags,
+            ttl_seconds=assigned.cache.ttl_seconds,
         )
 
 

@@ -56,9 +56,16 @@ class CacheClient:
         tags: Sequence[str] = (),
         generation: int = 0,
         refresh: bool = False,
+        only: bool = False,
     ) -> CachedAnswer | Lead | None:
         request = pb.OpenRequest(
-            key=key, policy=_POLICIES[kind], part_of=part_of, tags=tags, generation=generation, refresh=refresh
+            key=key,
+            policy=_POLICIES[kind],
+            part_of=part_of,
+            tags=tags,
+            generation=generation,
+            refresh=refresh,
+            only=only,
         )
         try:
             response = await self._stub.Open(
@@ -72,8 +79,8 @@ class CacheClient:
             return None
         except (msgspec.MsgspecError, ValueError) as error:
             log.warning("cached answer not readable", kind=kind, error=type(error).__name__)
-        # Another version of Shoal wrote it, or it is damaged: it is replaced.
-        if refresh:
+        # Another version of Shoal wrote it, or it is damaged: whoever computes replaces it.
+        if refresh or only:
             return None
         return await self.open(key, kind, part_of=part_of, tags=tags, generation=generation, refresh=True)
 
@@ -141,7 +148,7 @@ class CacheClient:
 
 
 def _lead(key: str, kind: CachedKind, lead: pb.Lead) -> Lead:
-    return Lead(key, kind, lead.generation, lead.anew)
+    return Lead(key, kind, lead.generation, refresh=lead.anew)
 
 
 def _metadata(key: str) -> tuple[tuple[str, str], ...]:

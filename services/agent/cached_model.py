@@ -13,7 +13,7 @@ from services.agent.pricing import PriceList
 
 
 class CachedModel:
-    """A ChatModel in front of another. Only what comes with leave to be kept (`kept_output`) is looked up and kept."""
+    """A ChatModel in front of another. Only what comes with leave for it (`output_caching`) is looked up and kept."""
 
     def __init__(self, model: ChatModel, *, cache: AnswerCache, prices: PriceList) -> None:
         """`prices` tell what an output is worth."""
@@ -41,21 +41,23 @@ class CachedModel:
         return await self._model.models()
 
     async def _look_up(self, request: ChatRequest) -> CachedAnswer | Lead | None:
-        leave = request.kept_output
-        if leave is None or had_side_effects(request.messages, request.tools):
+        caching = request.output_caching
+        if caching is None or had_side_effects(request.messages, request.tools):
             return None
         return await self._cache.open(
-            model_output_key(request, tenant=leave.tenant),
+            model_output_key(request, tenant=caching.tenant),
             CachedKind.MODEL_OUTPUT,
-            part_of=leave.answer_key,
-            tags=leave.tags,
-            generation=leave.generation,
-            refresh=leave.refresh,
+            part_of=caching.part_of,
+            tags=caching.tags,
+            generation=caching.generation,
+            refresh=caching.refresh,
         )
 
     async def _keep(self, request: ChatRequest, lead: Lead | None, said: Sequence[AnswerEvent]) -> None:
-        leave = request.kept_output
-        if lead is None or leave is None or not may_be_kept(said, request.tools):
+        caching = request.output_caching
+        if lead is None or caching is None or not may_be_kept(said, request.tools):
             return
         priced = [self._prices.priced(request.model, event) if isinstance(event, Usage) else event for event in said]
-        await self._cache.keep(lead, model=request.model, events=priced, tags=leave.tags, ttl_seconds=leave.ttl_seconds)
+        await self._cache.keep(
+            lead, model=request.model, events=priced, tags=caching.tags, ttl_seconds=caching.ttl_seconds
+        )

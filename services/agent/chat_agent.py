@@ -23,6 +23,6 @@ class ChatAgent:
                 sampling=turn.sampling,
                 tools=turn.tools,
                 tool_choice=turn.tool_choice,
-                kept_output=turn.kept_output,
+                output_caching=turn.output_caching,
             )
         )

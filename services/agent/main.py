@@ -47,7 +47,10 @@ async def run(settings: AgentSettings) -> None:
             open_redis(settings.state_redis_url, timeout_seconds=STATE_TIMEOUT_SECONDS)
         )
         engine = await stack.enter_async_context(
-            open_engine(database_url(settings.database_url, home=settings.home, owner="agent"))
+            open_engine(
+                database_url(settings.database_url, home=settings.home, owner="agent"),
+                lock_timeout_seconds=STATE_TIMEOUT_SECONDS,
+            )
         )
         model = await stack.enter_async_context(_open_model(settings))
         names = [name.strip() for name in settings.model_names.split(",") if name.strip()]

@@ -10,16 +10,16 @@ import msgspec
 from services.agent.conversation import AnswerEvent, Message, Sampling, Tool
 
 
-class KeptOutput(msgspec.Struct, frozen=True, kw_only=True):
+class OutputCaching(msgspec.Struct, frozen=True, kw_only=True):
     """Leave to take a model's output from the cache, and to keep it there; how is the turn's business."""
 
     tenant: str
-    answer_key: str
+    part_of: str
     """The key of the answer that the output is a part of: with it, the output is invalidated."""
     generation: int
     """That of the answer's lead: no output is taken from where less is known of what was invalidated."""
     refresh: bool
-    """Whether the model shall be asked anew."""
+    """Whether no output is taken from the cache: the model is asked."""
     ttl_seconds: int | None
     tags: tuple[str, ...]
     """Those of the answer: with each of them, the output is invalidated."""
@@ -33,7 +33,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
     tool_choice: str = ""
-    kept_output: KeptOutput | None = None
+    output_caching: OutputCaching | None = None
     """None: the model is asked, and its output is kept nowhere."""
 
 
@@ -62,8 +62,8 @@ class ModelInfo:
 
 
 class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent is given to work on. All of it is part of the answer's key, and nothing else may be: what an agent
-    answers to the same turn is replayed from the cache."""
+    """What an agent is given to work on. All of it but `output_caching` is part of the answer's key, and nothing else
+    may be: what an agent answers to the same turn is replayed from the cache."""
 
     model: str
     messages: tuple[Message, ...]
@@ -73,8 +73,9 @@ class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's tools. The agent does not run them; it ends with the calls."""
     tool_choice: str
     tenant: str
-    kept_output: KeptOutput | None = None
-    """To be handed on with what a model is asked. None if this turn is not to use the cache. It changes no answer."""
+    output_caching: OutputCaching | None = None
+    """To be handed on with what a model is asked; nothing else may depend on it. None if this turn is not to use the
+    cache."""
 
 
 class Agent(Protocol):
@@ -150,8 +151,9 @@ class Lead:
     key: str
     kind: CachedKind
     generation: int
-    anew: bool = False
-    """Whether the answer that was there has been invalidated: what it is made of is to be computed anew too."""
+    refresh: bool = False
+    """Whether what the answer is made of is not to be taken from the cache either: the answer that was there has been
+    invalidated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +199,14 @@ class AnswerCache(Protocol):
         tags: Sequence[str] = (),
         generation: int = 0,
         refresh: bool = False,
+        only: bool = False,
     ) -> CachedAnswer | Lead | None:
         """The answer, or the task to compute it; None if the cache cannot be used.
 
-        `part_of` is the key of the answer that this one is a part of, `tags` are that answer's, and `generation` is
-        that of its lead. With `refresh`, nothing is looked up.
+        `tags` are those it is asked for with: one that is older than the invalidation of any of them is not found. For
+        a part of another answer they are that answer's, as are the key `part_of` and, of its lead, the `generation`.
+        With `refresh`, nothing is looked up. With `only`, the caller computes nothing: it is given no renewal, and a
+        lead just tells that there is no answer.
         """
         ...
 

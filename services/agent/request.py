@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from meshkit.cache_control import check_tags, check_ttl_seconds
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
 from services.agent.conversation import Message, Role, Sampling, Tool
 
@@ -13,14 +14,11 @@ NEW_SESSION = "new"
 """As a session id: let the server mint one."""
 MAX_STOPS = 4
 MAX_TOOLS = 128
-MAX_TAGS = 16
-MAX_TTL_SECONDS = 7 * 24 * 3600
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL, and surrogates: halves of characters, which have no UTF-8."""
 _TEXT_RULE = "be text without NUL characters and unpaired surrogates"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -124,10 +122,9 @@ def _check_tools(request: TurnRequest) -> None:
 
 
 def _check_cache(cache: CacheControl) -> None:
-    if cache.ttl_seconds is not None and not 1 <= cache.ttl_seconds <= MAX_TTL_SECONDS:
-        raise field_invalid("cache.ttl_seconds", f"be between 1 and {MAX_TTL_SECONDS}")
-    if len(cache.tags) > MAX_TAGS or not all(_TAG.fullmatch(tag) for tag in cache.tags):
-        raise field_invalid("cache.tags", f"hold at most {MAX_TAGS} tags, each 1 to 64 of A-Z a-z 0-9 . _ : -")
+    if cache.ttl_seconds is not None:
+        check_ttl_seconds("cache.ttl_seconds", cache.ttl_seconds)
+    check_tags("cache.tags", cache.tags)
 
 
 def _check_history(history: tuple[Message, ...]) -> None:

@@ -16,20 +16,16 @@ from services.agent.preference_store import conflict
 _MAX_VERSION = 2**63 - 1
 """What a BIGINT holds."""
 
-# Both databases know these statements; SQLAlchemy has ON CONFLICT only in the insert of each dialect.
+# Both databases know these statements; SQLAlchemy has ON CONFLICT only in the insert of each dialect. A transaction
+# that writes reads nothing and has no RETURNING: abandoned with a row that nobody fetched, it would hold SQLite's lock.
 _GET = text("SELECT body, version FROM preferences WHERE tenant = :tenant AND user_id = :user_id")
-_CHANGE = text(
-    "UPDATE preferences SET body = :body, version = version + 1"
-    " WHERE tenant = :tenant AND user_id = :user_id AND version = :expected_version RETURNING version"
-)
 _ADD = text(
     "INSERT INTO preferences (tenant, user_id, body, version) VALUES (:tenant, :user_id, :body, 1)"
-    " ON CONFLICT DO NOTHING RETURNING version"
+    " ON CONFLICT DO NOTHING"
 )
-_ADD_OR_CHANGE = text(
-    "INSERT INTO preferences (tenant, user_id, body, version) VALUES (:tenant, :user_id, :body, 1)"
-    " ON CONFLICT (tenant, user_id) DO UPDATE SET body = excluded.body, version = preferences.version + 1"
-    " RETURNING version"
+_CHANGE = text(
+    "UPDATE preferences SET body = :body, version = version + 1"
+    " WHERE tenant = :tenant AND user_id = :user_id AND version = :version"
 )
 
 
@@ -49,18 +45,28 @@ class SqlPreferenceStore:
     async def put(self, tenant: str, user_id: str, values: dict[str, Any], *, expected_version: int | None) -> int:
         if expected_version is not None and expected_version > _MAX_VERSION:
             raise conflict(expected_version)
-        new = {"tenant": tenant, "user_id": user_id, "body": msgspec.json.encode(values).decode()}
+        body = msgspec.json.encode(values).decode()
+        if expected_version is None:
+            return await self._put_whatever_is_there(tenant, user_id, body)
+        if not await self._replace(tenant, user_id, body, version=expected_version):
+            raise conflict(expected_version)
+        return expected_version + 1
+
+    async def _put_whatever_is_there(self, tenant: str, user_id: str, body: str) -> int:
+        while True:
+            version = (await self.get(tenant, user_id)).version
+            if await self._replace(tenant, user_id, body, version=version):
+                return version + 1
+
+    async def _replace(self, tenant: str, user_id: str, body: str, *, version: int) -> bool:
+        """Whether this version was there; it has a successor then."""
+        row = {"tenant": tenant, "user_id": user_id, "body": body}
         async with self._transaction() as connection:
-            if expected_version is None:
-                result = await connection.execute(_ADD_OR_CHANGE, new)
-            elif expected_version == 0:
-                result = await connection.execute(_ADD, new)
+            if version == 0:
+                result = await connection.execute(_ADD, row)
             else:
-                result = await connection.execute(_CHANGE, {**new, "expected_version": expected_version})
-            version: int | None = result.scalar_one_or_none()
-        if version is None:
-            raise conflict(expected_version or 0)
-        return version
+                result = await connection.execute(_CHANGE, {**row, "version": version})
+        return result.rowcount == 1
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 DEFAULT_TIME_WORDS = """
-now, current, currently, today, tonight, tomorrow, yesterday, latest,
+now, current, currently, today, todays, tonight, tomorrow, yesterday, latest, at the moment, at this moment, these days,
+this week, this month, this year, what time is it, what day is it, recent news, last news,
 jetzt, derzeit, momentan, gegenwärtig, aktuell, aktuelle, aktuellem, aktuellen, aktueller, aktuelles, heute, heutige,
 heutigen, heutiger, morgen, gestern, neueste, neuesten, neuester, neuestes,
 maintenant, en ce moment, actuel, actuelle, actuels, actuelles, actuellement, aujourd'hui, ce soir, cette nuit, demain,
@@ -43,7 +44,13 @@ _HANGUL = "\uac00-\ud7a3"
 _MARKS = "\u0300-\u036f\u0670\u0900-\u0903\u093a-\u094f\u0955-\u0957\u0962\u0963\u200c\u200d"
 """Parts of words that are no word characters to `re`: accents, and the vowels of Hindi."""
 
-_WORDS = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[\w{_MARKS}])+")
+_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff")
+_LIGATED_PHRASES = re.compile("[\ufdf0-\ufdfd]")
+"""Single characters that stand for up to 18."""
+_MOST_MARKS = 30
+"""More marks on one letter than any text has (Unicode, Annex 15: stream-safe text); to sort them takes the square."""
+
+_WORDS = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}_])[\w{_MARKS}])+")
 _BEGINS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _BEGINS_HANGUL = re.compile(f"[{_HANGUL}]")
 
@@ -93,5 +100,20 @@ def _needle(word: str) -> str:
 
 def _spaced(text: str) -> str:
     """The words of a text, compared without case, with a space before and behind each; whatever is no word is gone."""
-    folded = unicodedata.normalize("NFKC", text).casefold().translate(_VARIANTS)
-    return f" {' '.join(_WORDS.findall(unicodedata.normalize('NFKC', folded)))} "
+    return f" {' '.join(_WORDS.findall(text.casefold() if text.isascii() else _folded(text)))} "
+
+
+def _folded(text: str) -> str:
+    """Without case and without what writes the same text in two ways."""
+    shown = "".join(_shown(_LIGATED_PHRASES.sub(" ", text)))
+    folded = unicodedata.normalize("NFKC", shown).casefold().translate(_VARIANTS)
+    return unicodedata.normalize("NFKC", folded)
+
+
+def _shown(text: str) -> Iterator[str]:
+    """Characters that show: no soft hyphens and zero-width spaces, and no more marks on a letter than it can have."""
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MOST_MARKS and character not in _INVISIBLE:
+            yield character

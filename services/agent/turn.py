@@ -22,7 +22,6 @@ from services.agent.ports import (
     AnswerCache,
     CachedAnswer,
     CachedKind,
-    KeptOutput,
     Lead,
     Lifetime,
     Session,
@@ -139,12 +138,12 @@ class TurnRunner:
         """
         turn = await self._prepare(request, caller)
         if isinstance(turn.found, CachedAnswer):
-            if turn.found.renewal and turn.cache.mode is not CacheMode.ONLY:
-                renewal = _renewal(turn, turn.found, turn.found.renewal)
+            if turn.found.renewal:
+                renewal = _assignment(turn, turn.found.renewal, _as_before(turn.found))
                 self._renewals.begin(partial(self._runner.complete, renewal))
             yield self._running(turn, Replay(turn.found))
         else:
-            async with self._runner.begun(_assignment(turn, turn.found)) as run:
+            async with self._runner.begun(_assignment(turn, turn.found, turn.cache)) as run:
                 yield self._running(turn, run)
 
     async def _prepare(self, request: TurnRequest, caller: Identity) -> _Turn:
@@ -173,7 +172,7 @@ class TurnRunner:
             session=session,
             session_id=self._mint_id("session") if request.session_id == NEW_SESSION else request.session_id,
             key=key,
-            found=await self._look_up(key, request.cache.mode),
+            found=await self._look_up(key, request.cache),
         )
 
     def _key(
@@ -190,11 +189,12 @@ class TurnRunner:
             preferences=preferences,
         )
 
-    async def _look_up(self, key: str, mode: CacheMode) -> CachedAnswer | Lead | None:
+    async def _look_up(self, key: str, asked: CacheControl) -> CachedAnswer | Lead | None:
+        refresh, only = asked.mode is CacheMode.REFRESH, asked.mode is CacheMode.ONLY
         found = None
         if key:
-            found = await self._cache.open(key, CachedKind.RESPONSE, refresh=mode is CacheMode.REFRESH)
-        if mode is CacheMode.ONLY and not isinstance(found, CachedAnswer):
+            found = await self._cache.open(key, CachedKind.RESPONSE, tags=asked.tags, refresh=refresh, only=only)
+        if only and not isinstance(found, CachedAnswer):
             raise ShoalError(
                 Reason.NOT_CACHED,
                 "No answer to this is cached; ask with another cache.mode to have it computed.",
@@ -245,34 +245,11 @@ def _report(turn: _Turn) -> CacheReport:
     )
 
 
-def _assignment(turn: _Turn, lead: Lead | None) -> Assignment:
-    """What the agent computes for this turn."""
-    is_refresh = turn.cache.mode is CacheMode.REFRESH
-    return _kept_as(turn, lead, tags=turn.cache.tags, ttl_seconds=turn.cache.ttl_seconds, anew=is_refresh)
+def _assignment(turn: _Turn, lead: Lead | None, cache: CacheControl) -> Assignment:
+    """What the agent computes, to be kept as `cache` says."""
+    return Assignment(work=turn.work, is_metered=turn.caller.metered, lead=lead, cache=cache)
 
 
-def _renewal(turn: _Turn, stale: CachedAnswer, lead: Lead) -> Assignment:
-    """What the agent computes in place of a stale answer, to be kept as that was."""
-    return _kept_as(turn, lead, tags=stale.tags, ttl_seconds=stale.asked_ttl_seconds, anew=True)
-
-
-def _kept_as(
-    turn: _Turn, lead: Lead | None, *, tags: tuple[str, ...], ttl_seconds: int | None, anew: bool
-) -> Assignment:
-    """With `anew`, or if the lead says so, no model's output is taken from the cache. Without a lead nothing is kept
-    there either."""
-    leave = lead and KeptOutput(
-        tenant=turn.caller.tenant,
-        answer_key=turn.key,
-        generation=lead.generation,
-        refresh=anew or lead.anew,
-        ttl_seconds=ttl_seconds,
-        tags=tags,
-    )
-    return Assignment(
-        work=msgspec.structs.replace(turn.work, kept_output=leave),
-        is_metered=turn.caller.metered,
-        lead=lead,
-        tags=tags,
-        ttl_seconds=ttl_seconds,
-    )
+def _as_before(stale: CachedAnswer) -> CacheControl:
+    """To keep what is computed in place of a stale answer as that was kept."""
+    return CacheControl(mode=CacheMode.REFRESH, ttl_seconds=stale.asked_ttl_seconds, tags=stale.tags)

@@ -1,4 +1,4 @@
-"""What the cache does with answers: looks them up, keeps them, shows them, and makes them unfindable."""
+"""What the cache does with answers: looks them up, keeps them, and shows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,12 @@ from services.cache.draft import Draft
 from services.cache.entry import Entry, Worth
 from services.cache.generations.generation_watcher import GenerationWatcher
 from services.cache.generations.generations import Generations
-from services.cache.hierarchy import Hierarchy, Miss
+from services.cache.hierarchy import Found, Hierarchy, Miss
 from services.cache.leases import Leases
 from services.cache.place import ALONE, Place, Whole
 from services.cache.policies import LevelName, Policy, PolicyName
 from services.cache.ttl_tuning import TunedTtl
 
-RENEWAL_SECONDS = 60.0
-"""Who is asked to compute a stale answer anew has so long before another is asked."""
 JITTER = 0.1
 """At most this share of a time to live is taken off, so that what was stored together does not expire together, and
 nothing is given out for longer than was promised."""
@@ -93,26 +91,26 @@ class Answers:
         self._counts = counts
         self._random = random
 
-    async def open(self, place: Place, *, whole: Whole, refresh: bool, now: float) -> Hit | Lead:
-        """The answer, or the lead to compute it. With `refresh` nothing is looked up.
+    async def open(self, place: Place, *, whole: Whole, refresh: bool, only: bool, now: float) -> Hit | Lead:
+        """The answer, or the lead to compute it. With `refresh` nothing is looked up; with `only` nobody computes, so
+        there is no renewal.
 
         What is found here becomes a part of `whole`, which other processes take for as new as its lead: so nothing is
         found before this process has heard as much as the one that gave the lead.
         """
-        has_heard = await self._has_heard_up_to(whole.generation)
-        if refresh or not has_heard:
+        has_heard = await self._watcher.hear_up_to(whole.generation)
+        if refresh:
             return self._lead()
-        policy, counts = self._policies[place.policy], self._counts[place.policy]
-        key = place.storage_key
-        found = await self._hierarchy.get(key, policy, now, partial(self._is_valid, place, whole))
+        counts = self._counts[place.policy]
+        found = await self._found(place, whole, now) if has_heard else Miss()
         if isinstance(found, Miss):
             counts.misses += 1
             return self._lead(anew=found.was_invalidated)
-        entry = found.entry
+        entry, level = found
         is_stale = entry.is_stale(now)
         counts.count_hit(entry.worth, is_stale=is_stale)
-        renewal = await self._renewal(key) if is_stale else None
-        return Hit(entry, found.level, renewal)
+        renewal = await self._renewal(place) if is_stale and not only else None
+        return Hit(entry, level, renewal)
 
     def draft(self, policy: PolicyName) -> Draft:
         """What an answer of this kind is collected in."""
@@ -134,29 +132,21 @@ class Answers:
 
     async def inspect(self, place: Place, now: float) -> Inspection:
         """What the levels have there, invalidated or not. It counts as no use."""
-        seen = await self._hierarchy.inspect(place.storage_key, self._policies[place.policy], now)
-        shown = (Shown(each.entry, each.level, not self._is_valid(place, ALONE, each.entry)) for each in seen.found)
-        return Inspection(tuple(shown), seen.failed)
+        found, failed = await self._hierarchy.inspect(place.storage_key, self._policies[place.policy], now)
+        shown = (Shown(entry, level, not self._is_valid(place, ALONE, entry)) for entry, level in found)
+        return Inspection(tuple(shown), tuple(failed))
 
-    async def invalidate(self, scope: str) -> int:
-        """Makes everything of the scope unfindable that was computed, or began to be, before now. The new generation.
-
-        Raises ShoalError STATE_UNAVAILABLE if the other processes cannot be told.
-        """
-        return await self._watcher.invalidate(scope)
-
-    async def _has_heard_up_to(self, generation: int) -> bool:
-        """Whether all is known here that was invalidated until then; the log is asked if it is not."""
-        if generation > self._generations.latest:
-            await self._watcher.hear()
-        return generation <= self._generations.latest
+    async def _found(self, place: Place, whole: Whole, now: float) -> Found | Miss:
+        is_valid = partial(self._is_valid, place, whole)
+        return await self._hierarchy.get(place.storage_key, self._policies[place.policy], now, is_valid)
 
     def _lead(self, *, anew: bool = False) -> Lead:
         return Lead(self._generations.latest, anew)
 
-    async def _renewal(self, storage_key: str) -> Lead | None:
+    async def _renewal(self, place: Place) -> Lead | None:
         """The lead for the one caller of all who gets to renew a stale answer."""
-        has_lease = await self._leases.take(f"renewal/{storage_key}", seconds=RENEWAL_SECONDS)
+        seconds = self._policies[place.policy].renewal_seconds
+        has_lease = await self._leases.take(f"renewal/{place.storage_key}", seconds=seconds)
         return self._lead() if has_lease else None
 
     def _is_valid(self, place: Place, whole: Whole, entry: Entry) -> bool:

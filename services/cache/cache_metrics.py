@@ -6,10 +6,7 @@ from types import MappingProxyType
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.cache.counts import Counts
-from services.cache.hierarchy import Hierarchy
-from services.cache.policies import PolicyName
-from services.cache.ttl_tuning import TunedTtl
+from services.cache.statistics import Statistics
 
 _USES: Mapping[str, str] = MappingProxyType(
     {
@@ -34,17 +31,8 @@ class CacheCollector(Collector):
     `news_age_seconds` tells how long ago this process heard of invalidations last.
     """
 
-    def __init__(
-        self,
-        *,
-        counts: Counts,
-        hierarchy: Hierarchy,
-        ttls: Mapping[PolicyName, TunedTtl],
-        news_age_seconds: Callable[[], float],
-    ) -> None:
-        self._counts = counts
-        self._hierarchy = hierarchy
-        self._ttls = ttls
+    def __init__(self, statistics: Statistics, *, news_age_seconds: Callable[[], float]) -> None:
+        self._statistics = statistics
         self._news_age_seconds = news_age_seconds
 
     def collect(self) -> Iterator[Metric]:
@@ -62,7 +50,7 @@ class CacheCollector(Collector):
     def _uses(self) -> Iterator[Metric]:
         for field, meaning in _USES.items():
             metric = _counter(field, meaning, "level", "policy")
-            for policy, counts in self._counts.items():
+            for policy, counts in self._statistics.counts.items():
                 for level, of_level in counts.levels.items():
                     metric.add_metric((level, policy), getattr(of_level, field))
             yield metric
@@ -71,7 +59,7 @@ class CacheCollector(Collector):
         evictions = _counter("evictions", "Entries removed to make room; 0 for shared levels.", "level")
         entries = _gauge("entries", "Entries held; 0 for shared levels.", "level")
         size_bytes = _gauge("size_bytes", "Bytes held; 0 for shared levels.", "level")
-        for level, held in self._hierarchy.holdings().items():
+        for level, held in self._statistics.holdings().items():
             evictions.add_metric((level,), held.evictions)
             entries.add_metric((level,), held.entries)
             size_bytes.add_metric((level,), held.size_bytes)
@@ -79,21 +67,21 @@ class CacheCollector(Collector):
 
     def _look_ups(self) -> Iterator[Metric]:
         look_ups = _counter("lookups", "Look-ups by what they came to: hit, stale or miss.", "policy", "outcome")
-        for policy, counts in self._counts.items():
+        for policy, counts in self._statistics.counts.items():
             look_ups.add_metric((policy, "hit"), counts.hits - counts.stale_hits)
             look_ups.add_metric((policy, "stale"), counts.stale_hits)
             look_ups.add_metric((policy, "miss"), counts.misses)
         yield look_ups
         for field, meaning in _REFUSALS.items():
             metric = _counter(field, meaning, "policy")
-            for policy, counts in self._counts.items():
+            for policy, counts in self._statistics.counts.items():
                 metric.add_metric((policy,), getattr(counts, field))
             yield metric
 
     def _savings(self) -> Iterator[Metric]:
         tokens = _counter("saved_tokens", "Tokens of a model that hits have saved.", "policy", "kind")
         dollars = _counter("saved_usd", "US dollars that hits have saved.", "policy")
-        for policy, counts in self._counts.items():
+        for policy, counts in self._statistics.counts.items():
             tokens.add_metric((policy, "input"), counts.saved.input_tokens)
             tokens.add_metric((policy, "output"), counts.saved.output_tokens)
             dollars.add_metric((policy,), counts.saved.cost_usd)
@@ -102,7 +90,7 @@ class CacheCollector(Collector):
     def _times_to_live(self) -> Iterator[Metric]:
         seconds = _gauge("ttl_seconds", "How long an answer is fresh at present.", "policy")
         changes = _counter("ttl_changes", "How often the time to live was tuned, up or down.", "policy", "direction")
-        for policy, ttl in self._ttls.items():
+        for policy, ttl in self._statistics.ttls.items():
             seconds.add_metric((policy,), ttl.seconds)
             for direction, count in ttl.changes.items():
                 changes.add_metric((policy, direction), count)

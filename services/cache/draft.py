@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 
-from services.cache.entry import event_bytes
+from services.cache.events import Events, event_bytes
 
 
 class Draft:
@@ -29,9 +29,9 @@ class Draft:
         return self._size_bytes <= self._max_bytes
 
     @property
-    def events(self) -> tuple[bytes, ...]:
+    def events(self) -> Events:
         """What is kept, if it fits."""
-        return tuple(self._events)
+        return Events.of(self._events)
 
     def append(self, events: Iterable[bytes]) -> None:
         for event in events:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-EVENT_BYTES = 4
-"""What each event adds to the size of its entry besides its own bytes: the length before it."""
+from services.cache.events import Events
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Worth:
 class Entry:
     """One stored answer. Times are Unix time in seconds."""
 
-    events: tuple[bytes, ...]
+    events: Events
     created: float
     ttl_seconds: float
     """How long it is fresh."""
@@ -49,7 +48,7 @@ class Entry:
     @property
     def size_bytes(self) -> int:
         """The bytes of its events, and of their lengths."""
-        return sum(map(event_bytes, self.events))
+        return self.events.size_bytes
 
     def is_live(self, now: float) -> bool:
         return now < self.expires
@@ -58,11 +57,10 @@ class Entry:
         """Whether it is only given out because it is being computed anew."""
         return self.fresh_until <= now < self.expires
 
+    def is_newer_than(self, other: "Entry") -> bool:
+        """By generation first: its numbers are of one server, whereas each process has a clock of its own."""
+        return (self.generation, self.created) > (other.generation, other.created)
+
     def age_seconds(self, now: float) -> float:
         """Never negative, even if the clock of whoever made the entry is ahead."""
         return max(0.0, now - self.created)
-
-
-def event_bytes(event: bytes) -> int:
-    """What one event adds to the size of its entry."""
-    return EVENT_BYTES + len(event)

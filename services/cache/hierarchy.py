@@ -12,12 +12,8 @@ IsValid = Callable[[Entry], bool]
 """Whether an entry was not invalidated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A live entry and the level that had it."""
-
-    entry: Entry
-    level: LevelName
+Found = tuple[Entry, LevelName]
+"""A live entry and the level that had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +21,6 @@ class Miss:
     """No live entry that is valid; `was_invalidated` if there is one that is not valid any more."""
 
     was_invalidated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What each level has, nearest first, and the levels that could not be asked."""
-
-    found: tuple[Found, ...]
-    failed: tuple[LevelName, ...]
 
 
 class Hierarchy:
@@ -44,11 +32,11 @@ class Hierarchy:
         self._counts = counts
 
     async def get(self, key: str, policy: Policy, now: float, is_valid: IsValid) -> Found | Miss:
-        """The nearest fresh entry that is valid, else the youngest stale one.
+        """The nearest fresh entry that is valid, else the newest stale one, of equals the nearest.
 
         An invalid entry is none: a farther level may have another. Behind a stale one there may be a fresh one that
-        another process has put there. The levels walked over get what was found as it is, so it expires when it would
-        have.
+        another process has put there. The levels walked over that had none, or a worse one, are given what was found as
+        it is, so that it expires when it would have.
         """
         best: Found | None = None
         lacking: list[LevelName] = []
@@ -62,26 +50,26 @@ class Hierarchy:
                 lacking.append(name)
                 was_invalidated |= entry.was_invalidated
                 continue
-            if best is None:
-                best = Found(entry, name)
-            elif entry.created > best.entry.created:
-                lacking.append(best.level)
-                best = Found(entry, name)
-            if not entry.is_stale(now):
+            is_fresh = not entry.is_stale(now)
+            if best is None or is_fresh or entry.is_newer_than(best[0]):
+                lacking += [best[1]] if best else []
+                best = entry, name
+            if is_fresh:
                 break
         if best is None:
             return Miss(was_invalidated)
-        if lacking:
-            await self._store(lacking, key, best.entry, policy, now)
+        await self._store(lacking, key, best[0], policy, now, promoted=True)
         return best
 
     async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
         """Keeps the entry at the policy's levels. False if none of them kept it."""
         return await self._store(policy.levels, key, entry, policy, now)
 
-    async def inspect(self, key: str, policy: Policy, now: float) -> Inspection:
-        """Looks at each level. Nothing is promoted or counted."""
-        found, failed = [], []
+    async def inspect(self, key: str, policy: Policy, now: float) -> tuple[list[Found], list[LevelName]]:
+        """What each level has, nearest first, and the levels that could not be asked. Nothing is promoted or
+        counted."""
+        found: list[Found] = []
+        failed: list[LevelName] = []
         for name in policy.levels:
             try:
                 entry = await self._levels[name].get(key, now)
@@ -90,8 +78,8 @@ class Hierarchy:
             except CorruptEntryError:
                 continue
             else:
-                found += [Found(entry, name)] if entry else []
-        return Inspection(tuple(found), tuple(failed))
+                found += [(entry, name)] if entry else []
+        return found, failed
 
     def holdings(self) -> Mapping[LevelName, Holdings]:
         """What each level holds, nearest first."""
@@ -117,12 +105,21 @@ class Hierarchy:
         counts.misses += 1
         return Miss(was_invalidated)
 
-    async def _store(self, names: Iterable[LevelName], key: str, entry: Entry, policy: Policy, now: float) -> bool:
+    async def _store(
+        self,
+        names: Iterable[LevelName],
+        key: str,
+        entry: Entry,
+        policy: Policy,
+        now: float,
+        *,
+        promoted: bool = False,
+    ) -> bool:
         kept_anywhere = False
         for name in names:
             counts = self._counts[policy.name].levels[name]
             try:
-                kept = await self._levels[name].put(key, entry, policy, now)
+                kept = await self._levels[name].put(key, entry, policy, now, promoted=promoted)
             except LevelUnavailableError:
                 counts.failures += 1
                 continue

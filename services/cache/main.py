@@ -28,6 +28,7 @@ from services.cache.policies import LevelName, Policy, PolicyName
 from services.cache.redis_leases import RedisLeases
 from services.cache.servicer import CacheServicer
 from services.cache.settings import CacheSettings
+from services.cache.statistics import Statistics
 from services.cache.ttl_tuning import TunedTtl
 from shoal.cache.v1 import cache_pb2, cache_pb2_grpc
 
@@ -53,6 +54,7 @@ async def run(settings: CacheSettings) -> None:
         generations = Generations()
         watcher = await enter(_watching(generations, state))
         ttls = await enter(_tuned(settings, policies, counts))
+        statistics = Statistics(counts=counts, holdings=hierarchy.holdings, ttls=ttls)
         answers = Answers(
             policies=policies,
             hierarchy=hierarchy,
@@ -64,18 +66,12 @@ async def run(settings: CacheSettings) -> None:
             random=secrets.SystemRandom(),
         )
         mine.metrics.registry.register(
-            CacheCollector(
-                counts=counts,
-                hierarchy=hierarchy,
-                ttls=ttls,
-                news_age_seconds=lambda: watcher.heard_seconds_ago(time.monotonic()),
-            )
+            CacheCollector(statistics, news_age_seconds=lambda: watcher.heard_seconds_ago(time.monotonic()))
         )
         servicer = CacheServicer(
             answers=answers,
-            hierarchy=hierarchy,
-            counts=counts,
-            ttls=ttls,
+            watcher=watcher,
+            statistics=statistics,
             replica=settings.replica,
             clock=time.time,
         )

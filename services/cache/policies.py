@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+SHORTEST_RENEWAL_SECONDS = 5.0
+LONGEST_RENEWAL_SECONDS = 60.0
+
 
 class LevelName(StrEnum):
     """The levels, as callers see them, nearest first."""
@@ -43,6 +46,12 @@ class Policy:
     ttl_min_seconds: float | None = None
     ttl_max_seconds: float | None = None
     """The bounds within which the time to live is tuned towards the target hit rate; without both it stays."""
+
+    @property
+    def renewal_seconds(self) -> float:
+        """Who is asked to compute a stale answer anew has so long before another is asked: much shorter than it is
+        given out, so that one who does not is not the end of it."""
+        return min(max(self.stale_seconds / 4, SHORTEST_RENEWAL_SECONDS), LONGEST_RENEWAL_SECONDS)
 
 
 DEFAULT_POLICIES: Mapping[PolicyName, Policy] = MappingProxyType(

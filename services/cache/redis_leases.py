@@ -3,17 +3,16 @@
 import asyncio
 from collections.abc import Callable
 
-import structlog
 from redis.asyncio import Redis
 
-from meshkit.redis import FAILURES
+from meshkit.redis import FAILURES, LATE
 from services.cache.leases import MemoryLeases
-from services.cache.levels.breaker import Breaker
+from services.cache.outages.guard import PAUSE_SECONDS, Guard
+from services.cache.outages.outage import Outage
 
-PAUSE_SECONDS = 1.0
-"""How long Redis is left alone after a failure."""
 
-log = structlog.get_logger()
+class _NotSharedError(Exception):
+    """Leases cannot be shared now."""
 
 
 class RedisLeases:
@@ -25,22 +24,22 @@ class RedisLeases:
     def __init__(self, redis: Redis, *, timeout_seconds: float, clock: Callable[[], float]) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
-        self._clock = clock
-        self._breaker = Breaker(pause_seconds=PAUSE_SECONDS)
+        self._guard = Guard(
+            Outage("the state Redis, for leases", setting="SHOAL_STATE_REDIS_URL"),
+            failures=FAILURES,
+            late=LATE,
+            refusal=_NotSharedError,
+            meanwhile="a stale answer may be computed anew once for each cache process",
+            clock=clock,
+            pause_seconds=PAUSE_SECONDS,
+        )
         self._own = MemoryLeases(clock)
 
     async def take(self, name: str, *, seconds: float) -> bool:
-        if self._breaker.allows(self._clock()):
-            try:
-                return await self._take_shared(name, seconds)
-            except FAILURES as error:
-                if self._breaker.record_failure(self._clock()):
-                    log.warning("leases cannot be shared; each process counts for itself", cause=repr(error))
-        return await self._own.take(name, seconds=seconds)
-
-    async def _take_shared(self, name: str, seconds: float) -> bool:
-        async with asyncio.timeout(self._timeout_seconds):
-            taken = await self._redis.set(f"cache:lease:{name}", "taken", nx=True, px=round(seconds * 1000))
-        if self._breaker.record_success():
-            log.info("leases are shared again")
-        return bool(taken)
+        try:
+            with self._guard.use():
+                async with asyncio.timeout(self._timeout_seconds):
+                    lease = f"cache:lease:{name}"
+                    return bool(await self._redis.set(lease, "taken", nx=True, px=round(seconds * 1000)))
+        except _NotSharedError:
+            return await self._own.take(name, seconds=seconds)

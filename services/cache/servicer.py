@@ -1,6 +1,6 @@
 """CacheService: validates, calls the cache and translates."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -9,11 +9,9 @@ from meshkit import call
 from meshkit.errors import field_invalid, field_required
 from services.cache import translate
 from services.cache.answers import Answers
-from services.cache.counts import Counts
 from services.cache.draft import Draft
-from services.cache.hierarchy import Hierarchy
-from services.cache.policies import PolicyName
-from services.cache.ttl_tuning import TunedTtl
+from services.cache.generations.generation_watcher import GenerationWatcher
+from services.cache.statistics import Statistics
 from shoal.cache.v1 import cache_pb2, cache_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,16 +24,14 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self,
         *,
         answers: Answers,
-        hierarchy: Hierarchy,
-        counts: Counts,
-        ttls: Mapping[PolicyName, TunedTtl],
+        watcher: GenerationWatcher,
+        statistics: Statistics,
         replica: str,
         clock: Callable[[], float],
     ) -> None:
         self._answers = answers
-        self._hierarchy = hierarchy
-        self._counts = counts
-        self._ttls = ttls
+        self._watcher = watcher
+        self._statistics = statistics
         self._replica = replica
         self._clock = clock
 
@@ -43,7 +39,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         place = translate.place(call.current().identity.tenant, request.policy, request.key)
         whole = translate.whole(request)
         now = self._clock()
-        opened = await self._answers.open(place, whole=whole, refresh=request.refresh, now=now)
+        opened = await self._answers.open(place, whole=whole, refresh=request.refresh, only=request.only, now=now)
         return translate.open_response(opened, now)
 
     async def Publish(
@@ -65,13 +61,11 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def Invalidate(self, request: cache_pb2.InvalidateRequest, context: Context) -> cache_pb2.InvalidateResponse:
         tenant = translate.tenant(call.current().identity, request.tenant)
-        generation = await self._answers.invalidate(translate.scope(tenant, request))
+        generation = await self._watcher.invalidate(translate.scope(tenant, request))
         return cache_pb2.InvalidateResponse(generation=generation)
 
     async def Stats(self, request: cache_pb2.StatsRequest, context: Context) -> cache_pb2.StatsResponse:
-        return translate.stats_response(
-            counts=self._counts, holdings=self._hierarchy.holdings(), ttls=self._ttls, replica=self._replica
-        )
+        return translate.stats_response(self._statistics, replica=self._replica)
 
 
 async def _begin(requests: AsyncIterator[cache_pb2.PublishRequest]) -> cache_pb2.PublishBegin:

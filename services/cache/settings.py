@@ -50,11 +50,23 @@ class CacheSettings(ServiceSettings, frozen=True, kw_only=True):
         Meta(description="Which answers make room when the memory level is full; see docs/cache.md."),
     ] = "recency_frequency"
     l2_timeout_seconds: Annotated[
-        float, Meta(gt=0, le=60, description="How long one look-up or store in the cache Redis may take.")
+        float,
+        Meta(
+            gt=0,
+            le=60,
+            description="How long one look-up or store in the cache Redis may take. Look-ups, a promotion and news of "
+            "invalidations together have to stay below the second that an agent waits.",
+        ),
     ] = 0.1
     l3_timeout_seconds: Annotated[
-        float, Meta(gt=0, le=60, description="How long one look-up or store in the database may take.")
-    ] = 0.5
+        float,
+        Meta(
+            gt=0,
+            le=60,
+            description="How long one look-up or store in the database may take; a part of the same second as "
+            "SHOAL_L2_TIMEOUT_SECONDS.",
+        ),
+    ] = 0.25
     entry_max_bytes: Annotated[
         int,
         Meta(ge=1, le=MOST_BYTES, description="The largest answer that is cached, in bytes, if its policy has no own."),

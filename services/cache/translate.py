@@ -1,23 +1,21 @@
 """From the cache's protocol to its nouns, and back."""
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from meshkit.cache_control import canonical_key, check_tag, check_tags, check_ttl_seconds
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
 from meshkit.identity import Authentication, Identity
 from services.cache.answers import Hit, Inspection, Lead, Shown, Terms
-from services.cache.counts import Counts, LevelCounts, total
+from services.cache.counts import LevelCounts, PolicyCounts, total
 from services.cache.entry import Entry, Worth
 from services.cache.generations.scopes import key_scope, tag_scope, tenant_scope
 from services.cache.levels.level import Holdings
 from services.cache.place import Place, Whole
 from services.cache.policies import LevelName, PolicyName
-from services.cache.ttl_tuning import TunedTtl
+from services.cache.statistics import Statistics
 from shoal.cache.v1 import cache_pb2 as pb
 
-MOST_TAGS = 16
-LONGEST_TTL_SECONDS = 604_800
 MOST_WORTH = 1_000_000_000
 """Tokens or dollars."""
 
@@ -25,8 +23,6 @@ _POLICIES: Mapping[pb.Policy.ValueType, PolicyName] = MappingProxyType(
     {pb.Policy.Value(f"POLICY_{name.upper()}"): name for name in PolicyName}
 )
 _VALUES = MappingProxyType({name: value for value, name in _POLICIES.items()})
-_KEY = re.compile("[0-9a-fA-F]{64}")
-_TAG = re.compile("[A-Za-z0-9._:-]{1,64}")
 
 
 def tenant(identity: Identity, named: str) -> str:
@@ -50,23 +46,16 @@ def place(tenant: str, policy: pb.Policy.ValueType, key: str) -> Place:
     name = _POLICIES.get(policy)
     if name is None:
         raise field_invalid("policy", "be a policy of this cache, such as POLICY_RESPONSE")
-    return Place(tenant, name, key_digits(key, field="key"))
+    return Place(tenant, name, canonical_key("key", key))
 
 
 def whole(request: pb.OpenRequest) -> Whole:
     """What is looked up for. Raises ShoalError FIELD_INVALID for a key or tags that cannot be."""
     return Whole(
-        key=key_digits(request.part_of, field="part_of") if request.part_of else "",
+        key=canonical_key("part_of", request.part_of) if request.part_of else "",
         tags=_tags(request.tags),
         generation=request.generation,
     )
-
-
-def key_digits(key: str, *, field: str) -> str:
-    """The key in lower case: its case does not matter. Raises ShoalError FIELD_INVALID."""
-    if not _KEY.fullmatch(key):
-        raise field_invalid(field, "be 64 hexadecimal digits")
-    return key.lower()
 
 
 def terms(begin: pb.PublishBegin) -> Terms:
@@ -80,20 +69,12 @@ def terms(begin: pb.PublishBegin) -> Terms:
 
 def _tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Each once, in the order in which they came."""
-    if len(tags) > MOST_TAGS:
-        raise field_invalid("tags", f"be at most {MOST_TAGS}")
-    return tuple(dict.fromkeys(_tag(tag, field="tags") for tag in tags))
-
-
-def _tag(tag: str, *, field: str) -> str:
-    if not _TAG.fullmatch(tag):
-        raise field_invalid(field, "be 1 to 64 of A-Z a-z 0-9 . _ : -")
-    return tag
+    check_tags("tags", tags)
+    return tuple(dict.fromkeys(tags))
 
 
 def _ttl_seconds(seconds: int) -> float:
-    if not 1 <= seconds <= LONGEST_TTL_SECONDS:
-        raise field_invalid("ttl_seconds", f"be 1 to {LONGEST_TTL_SECONDS}")
+    check_ttl_seconds("ttl_seconds", seconds)
     return float(seconds)
 
 
@@ -109,9 +90,10 @@ def scope(tenant: str, request: pb.InvalidateRequest) -> str:
     """What shall not be found any more. Raises ShoalError unless exactly one thing is named."""
     match request.WhichOneof("what"):
         case "key":
-            return key_scope(tenant, key_digits(request.key, field="key"))
+            return key_scope(tenant, canonical_key("key", request.key))
         case "tag":
-            return tag_scope(tenant, _tag(request.tag, field="tag"))
+            check_tag("tag", request.tag)
+            return tag_scope(tenant, request.tag)
         case "everything" if request.everything:
             return tenant_scope(tenant)
         case "everything":
@@ -125,9 +107,10 @@ def open_response(opened: Hit | Lead, now: float) -> pb.OpenResponse:
         return pb.OpenResponse(lead=_lead(opened))
     entry = opened.entry
     response = pb.OpenResponse()
-    # Filled in place: a message that is given to another is copied with all its events.
+    # Filled in place: a message that is given to another is copied with all its events. They are packed as those of
+    # this message.
     hit = response.hit
-    hit.events.extend(entry.events)
+    hit.MergeFromString(entry.events.packed)
     hit.level = opened.level
     hit.age_seconds = entry.age_seconds(now)
     hit.ttl_seconds = entry.ttl_seconds
@@ -175,22 +158,16 @@ def _worth(worth: Worth) -> pb.Worth:
     return pb.Worth(input_tokens=worth.input_tokens, output_tokens=worth.output_tokens, cost_usd=worth.cost_usd)
 
 
-def stats_response(
-    *,
-    counts: Counts,
-    holdings: Mapping[LevelName, Holdings],
-    ttls: Mapping[PolicyName, TunedTtl],
-    replica: str,
-) -> pb.StatsResponse:
+def stats_response(statistics: Statistics, *, replica: str) -> pb.StatsResponse:
+    counts, ttls = statistics.counts, statistics.ttls
     return pb.StatsResponse(
-        levels=[_level_stats(level, total(counts, level), held) for level, held in holdings.items()],
-        policies=[_policy_stats(name, counts, ttls[name].seconds) for name in counts],
+        levels=[_level_stats(level, total(counts, level), held) for level, held in statistics.holdings().items()],
+        policies=[_policy_stats(name, counts[name], ttls[name].seconds) for name in counts],
         replica=replica,
     )
 
 
-def _policy_stats(name: PolicyName, counts: Counts, ttl_seconds: float) -> pb.PolicyStats:
-    of = counts[name]
+def _policy_stats(name: PolicyName, of: PolicyCounts, ttl_seconds: float) -> pb.PolicyStats:
     return pb.PolicyStats(
         policy=_VALUES[name],
         hits=of.hits,

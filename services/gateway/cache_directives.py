@@ -7,6 +7,7 @@ from types import MappingProxyType
 import msgspec
 from starlette.datastructures import Headers
 
+from meshkit.cache_control import tags_in
 from meshkit.errors import field_invalid
 from services.gateway.shapes import CacheMode, CacheShape
 
@@ -30,11 +31,6 @@ def combined(asked: CacheShape, headers: Headers) -> CacheShape:
     """
     tags = [*asked.tags, *(tag for line in headers.getlist(TAGS_HEADER) for tag in tags_in(line))]
     return msgspec.structs.replace(asked, mode=_mode({asked.mode, *_modes(headers)}), tags=list(dict.fromkeys(tags)))
-
-
-def tags_in(listed: str) -> list[str]:
-    """Names that are separated by commas."""
-    return [tag for item in listed.split(",") if (tag := item.strip(_SPACE))]
 
 
 def _mode(wishes: set[CacheMode]) -> CacheMode:

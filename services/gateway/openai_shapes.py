@@ -39,12 +39,14 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Function(msgspec.Struct, frozen=True):
-    """`strict` is taken, since SDKs send it unasked, and not passed on: whether arguments fit is the model's doing."""
+    """`strict` is taken, since SDKs send it unasked, and not passed on: whether arguments fit is the model's doing.
+    `has_side_effects` is ours, as in our own API."""
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
     strict: bool | None = None
+    has_side_effects: bool = False
 
 
 class ChatTool(msgspec.Struct, frozen=True):
@@ -149,6 +151,7 @@ def execute_request(body: ChatCompletionBody) -> pb.ExecuteRequest:
                 name=tool.function.name,
                 description=tool.function.description,
                 parameters=struct("tools", tool.function.parameters),
+                has_side_effects=tool.function.has_side_effects,
             )
             for tool in body.tools or ()
         ],

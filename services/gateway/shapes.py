@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from meshkit.cache_control import MAX_TAGS, MAX_TTL_SECONDS, TAG_PATTERN
+
 Meta = msgspec.Meta
 
 CacheMode = Literal["default", "bypass", "refresh", "only"]
@@ -16,7 +18,11 @@ CacheModeField = Annotated[
 ]
 CacheSecondsField = Annotated[
     int,
-    Meta(ge=1, le=604_800, description="How long the answer of this turn may be given out again; else as configured."),
+    Meta(
+        ge=1,
+        le=MAX_TTL_SECONDS,
+        description="How long the answer of this turn may be given out again; else as configured.",
+    ),
 ]
 CachePublicField = Annotated[
     bool,
@@ -45,8 +51,8 @@ class CacheShape(Body, frozen=True, kw_only=True):
     mode: CacheModeField = "default"
     ttl_seconds: CacheSecondsField | None = None
     tags: Annotated[
-        list[Annotated[str, Meta(pattern="^[A-Za-z0-9._:-]{1,64}$")]],
-        Meta(max_length=16, description="Names by which the answer can be invalidated with others."),
+        list[Annotated[str, Meta(pattern=f"^{TAG_PATTERN}$")]],
+        Meta(max_length=MAX_TAGS, description="Names by which the answer can be invalidated with others."),
     ] = []
     public: CachePublicField = False
 

@@ -4,9 +4,9 @@ from typing import Any, Literal, cast
 
 from google.protobuf import struct_pb2
 
+from meshkit.cache_control import tags_in
 from meshkit.errors import field_invalid
 from meshkit.json_struct import EXACT_INTEGERS, to_struct
-from services.gateway.cache_directives import tags_in
 from services.gateway.shapes import (
     CacheReportShape,
     CacheShape,

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from load.measuring.memory import pss_bytes
 from tests.backends import wait_until
 from tests.certificates import self_signed
 from tests.mesh import Mesh, running_mesh
@@ -42,13 +43,6 @@ def serving_replica(mesh: Mesh) -> str | None:
     except httpx.TransportError:
         return None
     return answer.headers["x-shoal-replica"] if answer.status_code == 200 else None
-
-
-def pss_bytes(pid: int) -> int:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
 
 
 def test_every_process_is_announced_when_it_is_ready(mesh: Mesh) -> None:

@@ -53,6 +53,10 @@ class Generations:
         self._scopes: dict[str, int] = {}
         self._most_scopes = _FEW_SCOPES
 
+    def has_heard_up_to(self, generation: int) -> bool:
+        """Whether everything is known here that was invalidated until then; nothing is before the first news."""
+        return self.epoch != "" and generation <= self.latest
+
     def is_valid(self, generation: int, scopes: Iterable[str]) -> bool:
         """Whether an answer whose computation began in `generation` is still one."""
         if generation < self._oldest_valid:

@@ -1,17 +1,17 @@
 """The binary form of an entry, which shows every kind of corruption.
 
-A seal (format version, digest of the key and of all that follows), a head of fixed length, and a body: the length of
-each tag and event, the tags, the events. The body may be compressed with zstd. Numbers are big-endian.
+A seal (format version, digest of the key and of all that follows), a head of fixed length, and a body: the tags and
+the events, both packed. The body may be compressed with zstd. Numbers are big-endian.
 """
 
 import hashlib
 import struct
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import zstandard
 
 from services.cache.entry import Entry, Worth
+from services.cache.events import Events
 from services.cache.levels.level import CorruptEntryError
 
 COMPRESSED_FROM_BYTES = 1024
@@ -24,8 +24,7 @@ _ZSTD_LEVEL = 1
 """Twice as fast as the default, and a tenth larger."""
 _DIGEST_BYTES = 16
 _SEAL = struct.Struct(f">B{_DIGEST_BYTES}s")
-_HEAD = struct.Struct(">?dddQQQdHII")
-_LENGTH_BYTES = 4
+_HEAD = struct.Struct(">?dddQQQdHI")
 
 
 class _Head(NamedTuple):
@@ -39,8 +38,8 @@ class _Head(NamedTuple):
     input_tokens: int
     output_tokens: int
     cost_usd: float
-    tags: int
-    events: int
+    tags_bytes: int
+    """How much of the body is tags; at most 64 KB."""
     body_bytes: int
     """Before compression."""
 
@@ -50,7 +49,8 @@ def encode(key: str, entry: Entry, *, compress: bool) -> bytes:
 
     With `compress`, a body that is larger than 1 KB is compressed if that makes it smaller.
     """
-    body = _pack([*(tag.encode() for tag in entry.tags), *entry.events])
+    tags = Events.of(tag.encode() for tag in entry.tags).packed
+    body = tags + entry.events.packed
     kept = _compressed(body) if compress else body
     head = _Head(
         compressed=kept is not body,
@@ -61,8 +61,7 @@ def encode(key: str, entry: Entry, *, compress: bool) -> bytes:
         input_tokens=entry.worth.input_tokens,
         output_tokens=entry.worth.output_tokens,
         cost_usd=entry.worth.cost_usd,
-        tags=len(entry.tags),
-        events=len(entry.events),
+        tags_bytes=len(tags),
         body_bytes=len(body),
     )
     sealed = _HEAD.pack(*head) + kept
@@ -77,14 +76,15 @@ def decode(key: str, data: bytes) -> Entry:
     body = memoryview(_decompressed(kept, head.body_bytes)) if head.compressed else kept
     if len(body) != head.body_bytes:
         raise CorruptEntryError("the body has another length than the head says")
-    parts = _unpack(body, head.tags + head.events)
+    if head.tags_bytes > head.body_bytes:
+        raise CorruptEntryError("the body is too short for its tags")
     return Entry(
-        events=tuple(parts[head.tags :]),
+        events=_events(body[head.tags_bytes :]),
         created=head.created,
         ttl_seconds=head.ttl_seconds,
         stale_seconds=head.stale_seconds,
         generation=head.generation,
-        tags=tuple(_text(tag) for tag in parts[: head.tags]),
+        tags=tuple(_text(tag) for tag in _events(body[: head.tags_bytes])),
         worth=Worth(input_tokens=head.input_tokens, output_tokens=head.output_tokens, cost_usd=head.cost_usd),
     )
 
@@ -100,21 +100,6 @@ def _unsealed(key: str, data: bytes) -> memoryview:
     if digest != _digest(key, sealed):
         raise CorruptEntryError("the checksum differs")
     return sealed
-
-
-def _pack(parts: list[bytes]) -> bytes:
-    """The length of each part, and then the parts."""
-    return b"".join((struct.pack(f">{len(parts)}I", *map(len, parts)), *parts))
-
-
-def _unpack(body: memoryview, count: int) -> list[bytes]:
-    first = count * _LENGTH_BYTES
-    if first > len(body):
-        raise CorruptEntryError("the body is too short for its lengths")
-    bounds = list(accumulate(struct.unpack_from(f">{count}I", body), initial=first))
-    if bounds[-1] != len(body):
-        raise CorruptEntryError("the body has another length than its parts")
-    return [bytes(body[start:end]) for start, end in pairwise(bounds)]
 
 
 def _compressed(body: bytes) -> bytes:
@@ -133,6 +118,13 @@ def _decompressed(frame: memoryview, size_bytes: int) -> bytes:
         return zstandard.ZstdDecompressor().decompress(frame, max_output_size=size_bytes, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptEntryError("the body cannot be decompressed") from error
+
+
+def _events(packed: memoryview) -> Events:
+    try:
+        return Events.from_packed(bytes(packed))
+    except ValueError as error:
+        raise CorruptEntryError(f"what is packed in the body is wrong: {error}") from error
 
 
 def _text(tag: bytes) -> str:

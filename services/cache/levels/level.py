@@ -34,11 +34,12 @@ class Level(Protocol):
     async def get(self, key: str, now: float) -> Entry | None:
         """The entry, if there is one that is still live. Raises LevelUnavailableError and CorruptEntryError."""
 
-    async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         """Keeps the entry until it expires or has to make room. Raises LevelUnavailableError.
 
-        False if it is not kept: it has expired, or does not belong at this level. Of `policy`, a level minds only how
-        entries are written (compression).
+        False if it is not kept: it has expired, or does not belong at this level. One that is `promoted` was found at a
+        farther level: it replaces none that is newer, which another may have stored meanwhile. Of `policy`, a level
+        minds only how entries are written (compression).
         """
 
     def holdings(self) -> Holdings: ...

@@ -42,17 +42,21 @@ class MemoryLevel:
         if held is None:
             return None
         if now >= held.expires:
-            self._remove_expired(key)
+            self._remove(key)
             return None
         self._eviction.used(key, now)
         return held.entry
 
-    async def put(self, key: str, entry: Entry, _policy: Policy, now: float) -> bool:
-        """An entry larger than the whole level is not kept, nor one that is older than what is here: a promotion from
-        a farther level may arrive after a fresh answer."""
-        size_bytes = footprint_bytes(key, entry) + self._eviction.KEY_BYTES
+    async def put(self, key: str, entry: Entry, _policy: Policy, now: float, *, promoted: bool = False) -> bool:
+        """An entry that is older than what is here is not kept, promoted or not, nor one larger than the whole level.
+        The latter makes what is here go nevertheless: it would be found in place of what farther levels have."""
         here = self._held.get(key)
-        if size_bytes > self._max_bytes or not entry.is_live(now) or (here and here.entry.created > entry.created):
+        if not entry.is_live(now) or (here and now < here.expires and here.entry.is_newer_than(entry)):
+            return False
+        size_bytes = footprint_bytes(key, entry) + self._eviction.KEY_BYTES
+        if size_bytes > self._max_bytes:
+            if here:
+                self._remove(key)
             return False
         self._let_go(key)
         self._make_room(size_bytes, now)
@@ -70,7 +74,7 @@ class MemoryLevel:
         while self._expiries and self._expiries[0][0] <= now:
             _, key = heapq.heappop(self._expiries)
             if key in self._held and self._held[key].expires <= now:
-                self._remove_expired(key)
+                self._remove(key)
         while not self._has_room(size_bytes):
             for victim in self._eviction.victims(now):
                 self._evictions += self._let_go(victim)
@@ -86,7 +90,7 @@ class MemoryLevel:
             self._expiries = [(held.expires, key) for key, held in self._held.items()]
             heapq.heapify(self._expiries)
 
-    def _remove_expired(self, key: str) -> None:
+    def _remove(self, key: str) -> None:
         self._let_go(key)
         self._eviction.removed(key)
 

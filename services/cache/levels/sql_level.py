@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Double, LargeBinary, MetaData, Table, Text, delete, select, text
+from sqlalchemy import BigInteger, Column, Double, LargeBinary, MetaData, Table, Text, delete, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.cache.entry import Entry
 from services.cache.levels.entry_codec import decode, encode
-from services.cache.levels.guard import PAUSE_SECONDS, Guard
-from services.cache.levels.level import CorruptEntryError, Holdings
+from services.cache.levels.level import CorruptEntryError, Holdings, LevelUnavailableError
+from services.cache.outages.guard import PAUSE_SECONDS, Guard
+from services.cache.outages.outage import Outage
 from services.cache.policies import Policy
 
 PURGE_BATCH = 10
@@ -30,6 +31,7 @@ cache_entries = Table(
     Column("tenant", Text, nullable=False),
     Column("policy", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("generation", BigInteger, nullable=False),
     Column("created", Double, nullable=False),
     Column("expires", Double, nullable=False, index=True),
 )
@@ -37,20 +39,21 @@ cache_entries = Table(
 # Both databases know it, but SQLAlchemy has it only in the insert of each dialect. It has no RETURNING: abandoned with
 # a row that nobody fetched, it would hold SQLite's lock.
 _STORE = text(
-    "INSERT INTO cache_entries (key, tenant, policy, data, created, expires)"
-    " VALUES (:key, :tenant, :policy, :data, :created, :expires)"
+    "INSERT INTO cache_entries (key, tenant, policy, data, generation, created, expires)"
+    " VALUES (:key, :tenant, :policy, :data, :generation, :created, :expires)"
     " ON CONFLICT (key) DO UPDATE SET tenant = excluded.tenant, policy = excluded.policy, data = excluded.data,"
-    " created = excluded.created, expires = excluded.expires"
-    " WHERE cache_entries.created <= excluded.created OR cache_entries.expires <= :now"
+    " generation = excluded.generation, created = excluded.created, expires = excluded.expires"
+    " WHERE (cache_entries.generation, cache_entries.created) <= (excluded.generation, excluded.created)"
+    " OR cache_entries.expires <= :now"
 )
 
 
 class SqlLevel:
-    """A Level over an engine that its opener disposes of. A look-up or store takes at most `timeout_seconds`.
+    """A Level over an engine. A look-up or store takes at most `timeout_seconds`.
 
-    `clock` is a steady clock in seconds, such as time.monotonic. A statement that a lock holds up goes on waiting in
-    its connection after the timeout; open the engine with `lock_timeout_seconds` no longer than the timeout, so that
-    the connections are soon free again.
+    Its opener calls `aclose` and then disposes of the engine. `clock` is a steady clock in seconds, such as
+    time.monotonic. A statement that a lock holds up in SQLite goes on waiting in its connection after the timeout; open
+    the engine with `lock_timeout_seconds` no longer than the timeout, so that the connections are soon free again.
     """
 
     def __init__(
@@ -64,16 +67,20 @@ class SqlLevel:
         self._engine = engine
         self._timeout_seconds = timeout_seconds
         self._guard = Guard(
-            "the cache database",
+            Outage("the cache's database", setting="SHOAL_DATABASE_URL"),
             failures=(SQLAlchemyError, OSError, TimeoutError),
+            refusal=LevelUnavailableError,
+            meanwhile="answers are found and kept at the other levels",
             clock=clock,
             pause_seconds=pause_seconds,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def aclose(self) -> None:
-        """Waits for what is still under way after its caller was told that it takes too long. Call it last, before the
-        engine is disposed of."""
+        """Waits for what is still under way though its caller has left. Call it when nobody uses the level any more.
+
+        A loop that ends before that would cancel a second time what is being cleaned up, and aiosqlite hangs then.
+        """
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -87,7 +94,7 @@ class SqlLevel:
         entry = decode(key, data)
         return entry if entry.is_live(now) else None
 
-    async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         """False too if a newer entry is here: of two that are stored at once, the older may come last."""
         if not entry.is_live(now):
             return False
@@ -96,6 +103,7 @@ class SqlLevel:
             "tenant": key.rsplit("/", maxsplit=2)[0],
             "policy": policy.name.value,
             "data": encode(key, entry, compress=policy.compress),
+            "generation": entry.generation,
             "created": entry.created,
             "expires": entry.expires,
             "now": now,

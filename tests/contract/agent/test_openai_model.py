@@ -7,6 +7,7 @@ from contextlib import aclosing
 import aiohttp
 import pytest
 
+from load.measuring.ports import free_port
 from meshkit.errors import Reason, ShoalError
 from services.agent.conversation import (
     AnswerEvent,
@@ -22,7 +23,6 @@ from services.agent.conversation import (
 )
 from services.agent.openai_model import OpenAIModel
 from services.agent.ports import ChatRequest, ModelInfo
-from tests.ports import free_port
 from tests.simulated_model import BOUND_SECONDS, Server, simulated_model
 
 BRIEF_SILENCE_SECONDS = 0.2

@@ -1,15 +1,17 @@
 """What every preference store does, in memory, in SQLite and in PostgreSQL."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from load.measuring.ports import free_port
 from meshkit.database import database_url, open_engine
 from meshkit.errors import Reason, ShoalError
 from meshkit.migrations import migrate
@@ -19,7 +21,6 @@ from services.agent.preference_store import MemoryPreferenceStore
 from services.agent.sql_preference_store import SqlPreferenceStore
 from tests.backends import wait_until
 from tests.contract.agent.conftest import PATIENCE_SECONDS
-from tests.ports import free_port
 
 MIGRATIONS = Path(agent.__path__[0]) / "migrations"
 VALUES: dict[str, Any] = {"language": "de", "odd": ["\0", "\U0001f41f", None, True, 1.5, -(2**53)], "": {"'": '"'}}
@@ -142,6 +143,24 @@ async def test_a_database_that_hangs_is_unavailable_until_it_answers_again(postg
             assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
         patient = SqlPreferenceStore(engine, timeout_seconds=PATIENCE_SECONDS)
         assert await patient.get(tenant, "ann") == Preferences({}, 0)
+
+
+@pytest.mark.parametrize("expected", [None, 1])
+async def test_a_put_that_a_lock_held_up_too_long_has_no_effect_and_leaves_the_database_free(
+    sqlite_url: str, tmp_path: Path, expected: int | None
+) -> None:
+    url = database_url(sqlite_url, home="", owner="agent")
+    async with sql_store(sqlite_url) as patient, open_engine(url, lock_timeout_seconds=3600) as engine:
+        await put(patient, "acme", a=1)
+        with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            late = asyncio.create_task(put(SqlPreferenceStore(engine, timeout_seconds=0.1), "acme", expected, b=2))
+            await asyncio.to_thread(wait_until, lambda: late.cancelling() > 0 or late.done(), "the end of its time")
+            other.execute("ROLLBACK")
+        with pytest.raises(ShoalError) as refused:
+            await late
+        assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
+        assert await put(patient, "acme", 1, c=3) == 2
 
 
 def sqlite_threads() -> list[threading.Thread]:

@@ -58,8 +58,8 @@ async def empty_database(url: str, *, lock_timeout_seconds: float = PATIENCE_SEC
 
 async def _threads_ended() -> None:
     """Nobody waits for the thread of a connection to SQLite whose opening was cancelled, and it needs the loop."""
-    while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
-        await asyncio.sleep(0.001)  # nobody tells when a thread ends
+    while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
 
 
 @pytest.fixture

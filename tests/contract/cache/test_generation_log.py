@@ -7,8 +7,8 @@ import pytest
 
 from services.cache.generations.generation_log import GenerationLog
 from services.cache.generations.generations import Generations
-from services.cache.generations.memory_generation_log import MemoryGenerationLog
 from tests.contract.cache.logs_at_hand import MOST, A, B, everything, known, log_in
+from tests.memory_generation_log import MemoryGenerationLog
 
 
 @pytest.fixture(params=["memory", "redis"])

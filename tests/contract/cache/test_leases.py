@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from meshkit.redis import open_redis
 from services.cache.leases import MOST_LEASES, Leases, MemoryLeases
-from services.cache.redis_leases import PAUSE_SECONDS, RedisLeases
+from services.cache.outages.guard import PAUSE_SECONDS
+from services.cache.redis_leases import RedisLeases
 from tests.backends import running_valkey
 from tests.contract.cache.clock import SteadyClock
 from tests.contract.cache.conftest import PATIENCE_SECONDS
@@ -94,7 +95,7 @@ async def test_without_redis_each_process_counts_for_itself_and_asks_it_again_af
     assert [line["log_level"] for line in lines] == ["warning", "warning", "info", "info"]
 
 
-async def test_a_redis_that_hangs_costs_one_timeout_for_each_pause(tmp_path: Path) -> None:
+async def test_a_redis_that_hangs_costs_a_few_timeouts_and_then_none_until_the_pause_is_over(tmp_path: Path) -> None:
     clock = SteadyClock()
     with running_valkey(tmp_path) as server:
         async with open_redis(server.url, timeout_seconds=3600) as client:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from services.cache.entry import Entry, Worth
+from services.cache.events import Events
 from services.cache.levels.entry_codec import encode
 from services.cache.levels.level import CorruptEntryError, Level
 from services.cache.policies import DEFAULT_POLICIES, PolicyName
@@ -17,16 +18,17 @@ KEY = "acme/response/" + "ab" * 32
 OTHER_KEY = "rival/response/" + "ab" * 32
 POLICY = DEFAULT_POLICIES[PolicyName.RESPONSE]
 TTL = 3600.0
+GENERATION = 1_700_000_000_123_456
 FOUR_MB = random.Random(7).randbytes(4 * 1024 * 1024)  # noqa: S311 - no secret
 
 
 def entry_of(*events: bytes, created: float) -> Entry:
     return Entry(
-        events=events,
+        events=Events.of(events),
         created=created,
         ttl_seconds=TTL,
         stale_seconds=60.0,
-        generation=1_700_000_000_123_456,
+        generation=GENERATION,
         tags=("weather", "été"),
         worth=Worth(input_tokens=12, output_tokens=345, cost_usd=0.0678),
     )
@@ -60,12 +62,67 @@ async def test_the_newer_answer_replaces_the_older(level: Level) -> None:
     assert await level.get(KEY, now) == entry_of(b"newer", created=now)
 
 
+OLDER = {"made earlier": (GENERATION, -1.0), "of an earlier generation": (GENERATION - 1, 30.0)}
+"""What makes an answer older than one of that generation: its own generation, and seconds after the other."""
+
+
+def older_than(newer: Entry, how: str) -> Entry:
+    generation, seconds = OLDER[how]
+    older = entry_of(b"older", created=newer.created + seconds)
+    return replace(older, generation=generation)
+
+
+@pytest.mark.parametrize("how", OLDER)
+async def test_what_is_newer_by_generation_or_time_replaces_the_older(level: Level, how: str) -> None:
+    newer = entry_of(b"newer", created=time.time())
+    for promoted in (False, True):
+        await level.put(KEY, older_than(newer, how), POLICY, newer.created)
+        assert await level.put(KEY, newer, POLICY, newer.created, promoted=promoted)
+        assert await level.get(KEY, newer.created) == newer
+
+
+@pytest.mark.parametrize("how", OLDER)
 @pytest.mark.parametrize("level", ["memory", "sqlite", "postgres"], indirect=True)
-async def test_an_older_answer_that_comes_late_replaces_nothing(level: Level) -> None:
+async def test_an_older_answer_that_comes_late_replaces_nothing(level: Level, how: str) -> None:
+    newer = entry_of(b"newer", created=time.time())
+    await level.put(KEY, newer, POLICY, newer.created)
+    assert not await level.put(KEY, older_than(newer, how), POLICY, newer.created)
+    assert await level.get(KEY, newer.created) == newer
+
+
+@pytest.mark.parametrize("how", OLDER)
+async def test_a_promotion_that_comes_late_undoes_no_newer_store(level: Level, how: str) -> None:
+    newer = entry_of(b"newer", created=time.time())
+    await level.put(KEY, newer, POLICY, newer.created)
+    assert not await level.put(KEY, older_than(newer, how), POLICY, newer.created, promoted=True)
+    assert await level.get(KEY, newer.created) == newer
+
+
+async def test_what_is_promoted_to_a_level_that_has_none_is_kept_until_it_expires(level: Level) -> None:
     now = time.time()
-    await level.put(KEY, entry_of(b"newer", created=now), POLICY, now)
-    assert not await level.put(KEY, entry_of(b"older", created=now - 1), POLICY, now)
-    assert await level.get(KEY, now) == entry_of(b"newer", created=now)
+    entry = entry_of(b"answer", created=now - TTL)
+    assert await level.put(KEY, entry, POLICY, now, promoted=True)
+    assert await level.get(KEY, now) == entry
+    assert await level.get(KEY, entry.expires) is None
+
+
+async def test_of_many_promotions_and_a_store_at_once_the_store_stays(level: Level) -> None:
+    newer = entry_of(b"newer", created=time.time())
+    older = [entry_of(b"%d" % number, created=newer.created - 1 - number) for number in range(20)]
+    promotions = [level.put(KEY, entry, POLICY, newer.created, promoted=True) for entry in older]
+    await asyncio.gather(*promotions[:10], level.put(KEY, newer, POLICY, newer.created), *promotions[10:])
+    assert await level.get(KEY, newer.created) == newer
+
+
+@pytest.mark.parametrize("level", ["memory", "sqlite", "postgres"], indirect=True)
+async def test_an_older_answer_replaces_a_newer_one_that_has_expired(level: Level) -> None:
+    now = time.time()
+    older = entry_of(b"older", created=now - 1)
+    newer = replace(entry_of(b"newer", created=now), ttl_seconds=10, stale_seconds=0)
+    await level.put(KEY, newer, POLICY, now)
+    assert not await level.put(KEY, older, POLICY, newer.expires - 0.5)
+    assert await level.put(KEY, older, POLICY, newer.expires)
+    assert await level.get(KEY, newer.expires) == older
 
 
 async def test_an_entry_is_found_while_it_is_stale_and_not_from_its_expiry_on(level: Level) -> None:
@@ -102,3 +159,12 @@ async def test_corrupt_bytes_are_told_apart_from_a_miss_and_the_next_store_mends
         assert await level.get(OTHER_KEY, entry.created) is None
     await level.put(KEY, entry, POLICY, entry.created)
     assert await level.get(KEY, entry.created) == entry
+
+
+@pytest.mark.parametrize("backing", ["redis"], indirect=True)
+async def test_a_promotion_mends_corrupt_bytes(backing: Backing) -> None:
+    entry = entry_of(b"answer", created=time.time())
+    for corrupt in corruptions(entry):
+        await backing.overwrite(KEY, corrupt)
+        assert await backing.level.put(KEY, entry, POLICY, entry.created, promoted=True)
+        assert await backing.level.get(KEY, entry.created) == entry

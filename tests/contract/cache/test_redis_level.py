@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,14 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from meshkit.redis import open_redis
+from services.cache.counts import new_counts
 from services.cache.entry import Entry
-from services.cache.levels.level import LevelUnavailableError
+from services.cache.events import Events
+from services.cache.hierarchy import Hierarchy
+from services.cache.levels.level import Holdings, Level, LevelUnavailableError
 from services.cache.levels.redis_level import RedisLevel
-from services.cache.policies import DEFAULT_POLICIES, PolicyName
+from services.cache.outages.breaker import LATE_IN_A_ROW
+from services.cache.policies import DEFAULT_POLICIES, LevelName, Policy, PolicyName
 from tests.backends import Valkey, running_valkey
 from tests.contract.cache.clock import SteadyClock
 from tests.contract.cache.conftest import PATIENCE_SECONDS, redis_level_on
@@ -32,12 +36,12 @@ def redis_level(client: Redis) -> RedisLevel:
 
 
 def fresh_entry(event: bytes = b"answer") -> Entry:
-    return Entry(events=(event,), created=time.time(), ttl_seconds=3600.0)
+    return Entry(events=Events.of([event]), created=time.time(), ttl_seconds=3600.0)
 
 
 async def test_the_server_lets_an_entry_go_when_it_expires(client: Redis, redis_level: RedisLevel) -> None:
     now = time.time()
-    entry = Entry(events=(b"answer",), created=now - 3540, ttl_seconds=3600.0, stale_seconds=60.0)
+    entry = Entry(events=Events.of([b"answer"]), created=now - 3540, ttl_seconds=3600.0, stale_seconds=60.0)
     await redis_level.put(KEY, entry, POLICY, now)
     assert 60_000 < await client.pttl(KEY_IN_REDIS) <= 120_000
 
@@ -66,6 +70,35 @@ async def test_a_cancelled_look_up_never_leaves_its_reply_to_another(redis_level
         assert found == list(entries.values())
 
 
+@dataclass
+class Farther:
+    """A level that has an older answer. While it is asked, another process stores a newer one nearer."""
+
+    older: Entry
+    newer: Entry
+    nearer: RedisLevel
+
+    async def get(self, key: str, now: float) -> Entry:
+        await self.nearer.put(key, self.newer, POLICY, now)
+        return self.older
+
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
+        return True
+
+    def holdings(self) -> Holdings:
+        return Holdings()
+
+
+async def test_a_look_up_that_is_overtaken_by_a_newer_store_does_not_undo_it(redis_level: RedisLevel) -> None:
+    older = fresh_entry(b"older")
+    newer = replace(older, created=older.created + 1, events=Events.of([b"newer"]))
+    levels: dict[LevelName, Level] = {LevelName.L2: redis_level, LevelName.L3: Farther(older, newer, redis_level)}
+    policy = replace(POLICY, levels=tuple(levels))
+    hierarchy = Hierarchy(levels, new_counts([policy]))
+    assert await hierarchy.get(KEY, policy, newer.created, lambda _: True) == (older, LevelName.L3)
+    assert await redis_level.get(KEY, newer.created) == newer
+
+
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A server of one test's own, which may be killed and made to hang."""
@@ -80,7 +113,7 @@ async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_a_redis_that_hangs_costs_one_timeout_per_pause_and_is_used_again_when_it_answers(
+async def test_a_redis_that_hangs_costs_a_few_timeouts_then_one_per_pause_and_is_used_again_when_it_answers(
     own_valkey: Valkey, own_redis: Redis
 ) -> None:
     clock = SteadyClock()
@@ -88,8 +121,9 @@ async def test_a_redis_that_hangs_costs_one_timeout_per_pause_and_is_used_again_
     entry = fresh_entry()
     with capture_logs() as logs:
         own_valkey.pause()
-        with pytest.raises(LevelUnavailableError, match="failed"):
-            await level.get(KEY, entry.created)
+        for _ in range(LATE_IN_A_ROW):
+            with pytest.raises(LevelUnavailableError, match="failed"):
+                await level.get(KEY, entry.created)
         for _ in range(100):
             with pytest.raises(LevelUnavailableError, match="left alone"):
                 await level.get(KEY, entry.created)
@@ -103,6 +137,17 @@ async def test_a_redis_that_hangs_costs_one_timeout_per_pause_and_is_used_again_
         await put_until_it_answers(level, clock, entry)
         assert await level.get(KEY, entry.created) == entry
     assert [line["log_level"] for line in logs] == ["warning", "info"], "one line for each change of state"
+
+
+async def test_a_busy_event_loop_makes_look_ups_late_and_is_no_outage(client: Redis) -> None:
+    level = RedisLevel(redis=client, timeout_seconds=0.05, clock=time.monotonic)
+    look_ups = [asyncio.create_task(level.get(KEY, 0.0)) for _ in range(40)]
+    with capture_logs() as logs:
+        await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy
+        outcomes = await asyncio.gather(*look_ups, return_exceptions=True)
+    assert sum(isinstance(outcome, LevelUnavailableError) for outcome in outcomes) > LATE_IN_A_ROW
+    assert logs == []
 
 
 async def put_until_it_answers(level: RedisLevel, clock: SteadyClock, entry: Entry) -> None:

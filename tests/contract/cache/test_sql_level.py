@@ -10,8 +10,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from load.measuring.ports import free_port
 from meshkit.database import database_url, open_engine
 from services.cache.entry import Entry
+from services.cache.events import Events
 from services.cache.levels import sql_level
 from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
 from services.cache.levels.sql_level import PURGE_BATCH, SqlLevel, cache_entries
@@ -19,7 +21,6 @@ from services.cache.policies import DEFAULT_POLICIES, PolicyName
 from services.cache.settings import OWNER
 from tests.contract.cache.clock import SteadyClock
 from tests.contract.cache.conftest import sql_level_on
-from tests.ports import free_port
 
 KEY = "acme/model_output/" + "ab" * 32
 POLICY = DEFAULT_POLICIES[PolicyName.MODEL_OUTPUT]
@@ -28,7 +29,7 @@ PAUSE = 1.0
 
 
 def entry_of(event: bytes = b"answer", *, created: float = NOW, ttl_seconds: float = 3600.0) -> Entry:
-    return Entry(events=(event,), created=created, ttl_seconds=ttl_seconds)
+    return Entry(events=Events.of([event]), created=created, ttl_seconds=ttl_seconds)
 
 
 async def test_the_migrated_table_is_the_one_that_the_level_uses(engine: AsyncEngine) -> None:
@@ -45,11 +46,11 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
 
 
 async def test_a_row_says_whose_it_is_of_which_policy_and_from_when_to_when(engine: AsyncEngine) -> None:
-    await sql_level_on(engine).put(KEY, entry_of(), POLICY, NOW)
+    await sql_level_on(engine).put(KEY, replace(entry_of(), generation=7), POLICY, NOW)
     columns = [column for column in cache_entries.columns if column.name != "data"]
     async with engine.connect() as connection:
         row = (await connection.execute(select(*columns))).one()
-    assert row == (KEY, "acme", "model_output", NOW, NOW + 3600)
+    assert row == (KEY, "acme", "model_output", 7, NOW, NOW + 3600)
 
 
 async def test_a_tenant_may_have_any_name(engine: AsyncEngine) -> None:
@@ -70,15 +71,6 @@ async def test_entries_are_compressed_if_the_policy_says_so(engine: AsyncEngine)
         compressed, plain = (await connection.execute(lengths)).scalars()
     assert compressed < 10_000
     assert plain > 1_000_000
-
-
-async def test_an_older_answer_replaces_a_newer_one_that_has_expired(engine: AsyncEngine) -> None:
-    level = sql_level_on(engine)
-    older, newer = entry_of(b"older", created=NOW - 1), entry_of(b"newer", created=NOW, ttl_seconds=10)
-    await level.put(KEY, newer, POLICY, NOW)
-    assert not await level.put(KEY, older, POLICY, newer.expires - 0.5)
-    assert await level.put(KEY, older, POLICY, newer.expires)
-    assert await level.get(KEY, newer.expires) == older
 
 
 async def test_of_many_that_are_stored_at_once_the_newest_stays(engine: AsyncEngine) -> None:

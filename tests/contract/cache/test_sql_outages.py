@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from services.cache.entry import Entry
+from services.cache.events import Events
 from services.cache.levels.level import LevelUnavailableError
 from services.cache.levels.sql_level import SqlLevel
 from services.cache.policies import DEFAULT_POLICIES, PolicyName
@@ -24,8 +25,8 @@ from tests.contract.cache.conftest import empty_database
 KEY = "acme/model_output/" + "ab" * 32
 POLICY = DEFAULT_POLICIES[PolicyName.MODEL_OUTPUT]
 NOW = 1_800_000_000.125
-ENTRY = Entry(events=(b"answer",), created=NOW, ttl_seconds=3600.0)
-NEXT_ENTRY = Entry(events=(b"next",), created=NOW + 1, ttl_seconds=3600.0)
+ENTRY = Entry(events=Events.of([b"answer"]), created=NOW, ttl_seconds=3600.0)
+NEXT_ENTRY = Entry(events=Events.of([b"next"]), created=NOW + 1, ttl_seconds=3600.0)
 PAUSE = 1.0
 
 

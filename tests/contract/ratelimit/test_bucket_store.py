@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from load.measuring.ports import free_port
 from meshkit.redis import open_redis
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Limit, Mode, Spend
 from services.ratelimit.buckets.bucket_store import BucketStore, BucketsUnreachableError, InMemoryBucketStore
 from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
 from tests.contract.ratelimit.clock import Clock
-from tests.ports import free_port
 
 FREE = Limit(1, 10)
 

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from load.measuring.ports import free_port
 from meshkit.database import database_url, open_engine
 from meshkit.errors import Reason, ShoalError
 from meshkit.migrations import migrate
@@ -18,7 +19,6 @@ from services.ratelimit import keys, sql_key_store
 from services.ratelimit.keys import ApiKey, InMemoryKeyStore, KeyStore
 from services.ratelimit.settings import OWNER
 from services.ratelimit.sql_key_store import SqlKeyStore
-from tests.ports import free_port
 
 MIGRATIONS = Path(ratelimit.__file__).parent / "migrations"
 

@@ -6,6 +6,7 @@ import random
 import pytest
 from redis.asyncio import Redis
 
+from load.measuring.ports import free_port
 from meshkit.redis import open_redis
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Limit
 from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
@@ -14,7 +15,6 @@ from services.ratelimit.reservations.redis_reservation_store import RedisReserva
 from services.ratelimit.reservations.reservation import LONGEST_TTL_MICROS, Answer, Outcome, Request
 from services.ratelimit.reservations.reservation_store import InMemoryReservationStore, ReservationStore
 from tests.contract.ratelimit.clock import Clock
-from tests.ports import free_port
 
 MINUTE = 60 * MICROS_PER_SECOND
 CALLER = "key_1"

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,13 @@ from typing import Any
 import grpc
 from redis import Redis
 
-from meshkit import status
+from load.measuring.ports import free_port
 from meshkit.channel import open_channel
-from meshkit.errors import ShoalError
-from meshkit.identity import HEADER, LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
 from tests.backends import accepts_connections, wait_until
-from tests.ports import free_port
+from tests.mesh_identity import SECRET
 
-SECRET = b"the mesh secret of these tests, 32 bytes or more"
 TIMEOUT_SECONDS = 30.0
 REPLICA = "agent-7"
 
@@ -43,7 +39,6 @@ asyncio.run(migrate(url, owner="agent", scripts=Path(agent.__path__[0]) / "migra
 asyncio.run(run(settings))
 """
 
-Metadata = tuple[tuple[str, str], ...]
 StreamCall = grpc.aio.UnaryStreamCall[Any, pb.ExecuteStreamResponse]
 
 
@@ -107,21 +102,6 @@ def hanging(redis_url: str) -> Iterator[None]:
         os.kill(process_id, signal.SIGCONT)
 
 
-def signed(
-    tenant: str,
-    *,
-    key_id: str = "key_1",
-    authentication: Authentication = Authentication.API_KEY,
-    metered: bool = False,
-    secret: bytes = SECRET,
-    age: float = 0,
-) -> Metadata:
-    """The metadata of a call on behalf of a tenant, signed `age` seconds ago."""
-    expires = time.time() + LIFETIME_SECONDS - age
-    identity = Identity(tenant, "premium", key_id, authentication, expires, metered)
-    return ((HEADER, IdentitySigner(secret).sign(identity)),)
-
-
 class Caller:
     """Calls an agent with the given metadata. A context manager."""
 
@@ -163,16 +143,3 @@ class Caller:
 
     async def list_models(self) -> pb.ListModelsResponse:
         return await self.stub.ListModels(pb.ListModelsRequest(), metadata=self.metadata, timeout=TIMEOUT_SECONDS)
-
-
-async def refusal(call: Awaitable[object] | StreamCall) -> ShoalError:
-    """How a call fails, read as another service reads it; a stream is read to its end."""
-    try:
-        if isinstance(call, grpc.aio.UnaryStreamCall):
-            async for _ in call:
-                pass
-        else:
-            await call
-    except grpc.aio.AioRpcError as error:
-        return status.from_rpc_error(error)
-    raise AssertionError("the call was not refused")

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.agent.agent_process import AgentProcess, Caller, agent_process, signed
+from tests.integration.agent.agent_process import AgentProcess, Caller, agent_process
+from tests.mesh_identity import signed
 from tests.simulated_model import ModelProcess, Server, clients_of, model_process
 
 

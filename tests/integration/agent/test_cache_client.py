@@ -8,12 +8,13 @@ import grpc
 import msgspec
 import pytest
 
+from load.measuring.ports import free_port
 from meshkit import call, serve
 from meshkit.call import Call
 from meshkit.call_guard import CallGuard
 from meshkit.channel import open_channel
 from meshkit.errors import Reason, ShoalError
-from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
+from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity
 from meshkit.metrics import Metrics
 from services.agent.cache_client import MESSAGE_BYTES, CacheClient
 from services.agent.conversation import AnswerEvent, Completed, Delta, FinishReason, ToolCall, ToolResult, Usage
@@ -21,8 +22,7 @@ from services.agent.metering import MOST_TOKENS
 from services.agent.ports import CachedAnswer, CachedKind, Lead, Lifetime
 from shoal.cache.v1 import cache_pb2 as pb
 from shoal.cache.v1 import cache_pb2_grpc
-from tests.integration.agent.agent_process import SECRET
-from tests.ports import free_port
+from tests.mesh_identity import SIGNER
 
 Context = grpc.aio.ServicerContext[Any, Any]
 KEY = "0123456789abcdef" * 4
@@ -77,7 +77,7 @@ def service() -> ScriptedCache:
 
 @pytest.fixture
 async def cache(service: ScriptedCache) -> AsyncIterator[CacheClient]:
-    guard = CallGuard(signer=IdentitySigner(SECRET), metrics=Metrics(), replica="cache-1")
+    guard = CallGuard(signer=SIGNER, metrics=Metrics(), replica="cache-1")
     server, port = serve.new_server(guard), free_port()
     cache_pb2_grpc.add_CacheServiceServicer_to_server(service, server)
     await serve.start(server, port=port, services=[])
@@ -90,7 +90,7 @@ async def cache(service: ScriptedCache) -> AsyncIterator[CacheClient]:
 def serving() -> Iterator[None]:
     """Every test is in the middle of a call."""
     identity = Identity("acme", "premium", "key_1", Authentication.API_KEY, time.time() + LIFETIME_SECONDS)
-    signed = IdentitySigner(SECRET).sign(identity)
+    signed = SIGNER.sign(identity)
     with call.serving(Call("request-1", identity, signed, deadline=time.monotonic() + 60)):
         yield
 
@@ -104,16 +104,20 @@ async def test_a_look_up_says_all_it_is_for_on_behalf_of_the_caller(service: Scr
     assert await cache.open(KEY, CachedKind.RESPONSE) == LEAD
     lead = await cache.open(KEY, CachedKind.MODEL_OUTPUT, **WHOLE, refresh=True)
     assert lead == Lead(KEY, CachedKind.MODEL_OUTPUT, 7)
+    await cache.open(KEY, CachedKind.RESPONSE, tags=("a",), only=True)
     assert service.look_ups == [
         pb.OpenRequest(key=KEY, policy=pb.POLICY_RESPONSE),
         pb.OpenRequest(key=KEY, policy=pb.POLICY_MODEL_OUTPUT, **WHOLE, refresh=True),
+        pb.OpenRequest(key=KEY, policy=pb.POLICY_RESPONSE, tags=["a"], only=True),
     ]
-    assert service.tenants == ["acme"] * 2
+    assert service.tenants == ["acme"] * 3
 
 
-async def test_the_lead_tells_whether_all_is_to_be_computed_anew(service: ScriptedCache, cache: CacheClient) -> None:
+async def test_the_lead_tells_whether_what_the_answer_is_made_of_is_refreshed_too(
+    service: ScriptedCache, cache: CacheClient
+) -> None:
     service.answers = [pb.OpenResponse(lead=pb.Lead(generation=7, anew=True))]
-    assert await cache.open(KEY, CachedKind.RESPONSE) == Lead(KEY, CachedKind.RESPONSE, 7, anew=True)
+    assert await cache.open(KEY, CachedKind.RESPONSE) == Lead(KEY, CachedKind.RESPONSE, 7, refresh=True)
 
 
 async def test_what_is_kept_comes_back_as_it_was(service: ScriptedCache, cache: CacheClient) -> None:
@@ -219,6 +223,14 @@ async def test_what_cannot_be_read_is_a_miss_and_is_replaced(
     assert service.look_ups == [
         pb.OpenRequest(key=KEY, policy=pb.POLICY_MODEL_OUTPUT, **WHOLE, refresh=refresh) for refresh in (False, True)
     ]
+
+
+async def test_what_cannot_be_read_is_left_as_it_is_by_who_computes_nothing(
+    service: ScriptedCache, cache: CacheClient
+) -> None:
+    service.answers = [hit([b"\xc1 no msgpack"])]
+    assert await cache.open(KEY, CachedKind.RESPONSE, only=True) is None
+    assert len(service.look_ups) == 1
 
 
 async def test_a_cache_that_gives_nonsense_for_ever_is_not_used(service: ScriptedCache, cache: CacheClient) -> None:

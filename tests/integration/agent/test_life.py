@@ -12,7 +12,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from meshkit.channel import open_channel
 from shoal.agent.v1 import agent_pb2 as pb
-from tests.integration.agent.agent_process import TIMEOUT_SECONDS, AgentProcess, Caller, agent_process, signed
+from tests.integration.agent.agent_process import TIMEOUT_SECONDS, AgentProcess, Caller, agent_process
+from tests.mesh_identity import signed
 from tests.simulated_model import Server
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"].full_name

@@ -11,7 +11,9 @@ from meshkit.json_struct import from_struct, to_struct
 from services.agent.session_store import SESSION_TTL_SECONDS
 from shoal.agent.v1 import agent_pb2 as pb
 from tests import backends
-from tests.integration.agent.agent_process import AgentProcess, Caller, agent_process, hanging, refusal, signed
+from tests.integration.agent.agent_process import AgentProcess, Caller, agent_process, hanging
+from tests.mesh_identity import signed
+from tests.refusal import refusal
 from tests.simulated_model import Server
 
 

@@ -7,25 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
 import pytest
 
-from meshkit import status
 from meshkit.errors import Reason
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.ratelimit.v1.ratelimit_pb2 import PeekRequest, PeekResponse
 from tests import backends
-from tests.integration.agent.agent_process import (
-    TIMEOUT_SECONDS,
-    AgentProcess,
-    Caller,
-    agent_process,
-    hanging,
-    refusal,
-    signed,
-)
+from tests.integration.agent.agent_process import TIMEOUT_SECONDS, AgentProcess, Caller, agent_process, hanging
 from tests.integration.ratelimit import ratelimit_process
 from tests.integration.ratelimit.ratelimit_process import RatelimitProcess, mesh_caller
+from tests.mesh_identity import signed
+from tests.refusal import refusal
 from tests.simulated_model import ModelProcess, Server
 
 # One token comes back per minute: none while a test runs.
@@ -187,9 +179,8 @@ async def test_a_model_that_breaks_off_is_settled_with_what_it_said(
 
 
 async def test_a_deadline_that_passes_is_settled(metered: Caller, limiter: RatelimitProcess, key_id: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as ended:
-        await metered.stub.Execute(HANGING, metadata=metered.metadata, timeout=1)
-    assert status.from_rpc_error(ended.value).reason is Reason.DEADLINE_EXCEEDED
+    ended = await refusal(metered.stub.Execute(HANGING, metadata=metered.metadata, timeout=1))
+    assert ended.reason is Reason.DEADLINE_EXCEEDED
     await places_reach(limiter, key_id, 0)
 
 

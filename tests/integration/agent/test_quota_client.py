@@ -8,18 +8,18 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from load.measuring.ports import free_port
 from meshkit import call, serve
 from meshkit.call import Call
 from meshkit.call_guard import CLEAN_UP_SECONDS, CallGuard
 from meshkit.channel import open_channel
 from meshkit.errors import Code, Reason, ShoalError
-from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
+from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity
 from meshkit.metrics import Metrics
 from services.agent.quota_client import PLACE_RETRY_SECONDS, SETTLE_SECONDS, QuotaClient
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from shoal.ratelimit.v1 import ratelimit_pb2_grpc
-from tests.integration.agent.agent_process import SECRET
-from tests.ports import free_port
+from tests.mesh_identity import SIGNER
 
 Context = grpc.aio.ServicerContext[Any, Any]
 GONE = ShoalError(Reason.LIMITER_UNAVAILABLE, "Nothing can be reserved or settled now; try again.")
@@ -61,7 +61,7 @@ def limiter() -> ScriptedLimiter:
 
 @pytest.fixture
 async def address(limiter: ScriptedLimiter) -> AsyncIterator[str]:
-    guard = CallGuard(signer=IdentitySigner(SECRET), metrics=Metrics(), replica="ratelimit-1")
+    guard = CallGuard(signer=SIGNER, metrics=Metrics(), replica="ratelimit-1")
     server, port = serve.new_server(guard), free_port()
     ratelimit_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, server)
     await serve.start(server, port=port, services=[])
@@ -84,7 +84,7 @@ def serving() -> Iterator[None]:
 
 def current_call(*, seconds_left: float) -> Call:
     identity = Identity("acme", "premium", "key_1", Authentication.API_KEY, time.time() + LIFETIME_SECONDS, True)
-    signed = IdentitySigner(SECRET).sign(identity)
+    signed = SIGNER.sign(identity)
     return Call("request-1", identity, signed, deadline=time.monotonic() + seconds_left)
 
 

@@ -7,10 +7,12 @@ import grpc
 import pytest
 
 from meshkit.errors import Reason
-from meshkit.identity import LIFETIME_SECONDS, Authentication
+from meshkit.identity import Authentication
 from meshkit.json_struct import to_struct
 from shoal.agent.v1 import agent_pb2 as pb
-from tests.integration.agent.agent_process import AgentProcess, Caller, Metadata, StreamCall, refusal, signed
+from tests.integration.agent.agent_process import AgentProcess, Caller, StreamCall
+from tests.mesh_identity import FORGER, Metadata, signed
+from tests.refusal import refusal
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"]
 Call = Callable[[Caller], Awaitable[object] | StreamCall]
@@ -27,8 +29,8 @@ CALLS: dict[str, Call] = {
 CALLERS: dict[str, tuple[Metadata, Reason]] = {
     "unsigned": ((), Reason.IDENTITY_INVALID),
     "empty": ((("x-shoal-identity", ""),), Reason.IDENTITY_INVALID),
-    "forged": (signed("acme", secret=b"a secret that is not that of this mesh"), Reason.IDENTITY_INVALID),
-    "expired": (signed("acme", age=LIFETIME_SECONDS + 1), Reason.IDENTITY_INVALID),
+    "forged": (signed("acme", signer=FORGER), Reason.IDENTITY_INVALID),
+    "expired": (signed("acme", lifetime_seconds=-1), Reason.IDENTITY_INVALID),
     "signed twice": (signed("acme") + signed("rival"), Reason.IDENTITY_INVALID),
     "signed and forged": ((*signed("acme"), ("x-shoal-identity", "forged")), Reason.IDENTITY_INVALID),
     "unknown key": (signed("acme", authentication=Authentication.UNKNOWN_KEY), Reason.API_KEY_INVALID),

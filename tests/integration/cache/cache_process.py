@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from load.measuring.ports import free_port
 from tests.backends import accepts_connections, wait_until
-from tests.ports import free_port
+from tests.mesh_identity import SECRET
 
-SECRET = b"the mesh secret of these tests, 32 bytes or more"
 STOP_SECONDS = 20.0
 
 _PROGRAM = """

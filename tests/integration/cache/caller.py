@@ -5,27 +5,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import grpc
-import pytest
 
-from meshkit import status
 from meshkit.channel import open_channel
-from meshkit.errors import ShoalError
-from meshkit.identity import HEADER, LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
+from meshkit.identity import Authentication
 from shoal.cache.v1 import cache_pb2 as pb
 from shoal.cache.v1 import cache_pb2_grpc
-from tests.integration.cache.cache_process import SECRET, CacheProcess
+from tests.integration.cache.cache_process import CacheProcess
+from tests.mesh_identity import signed
 
 TIMEOUT_SECONDS = 20.0
 RESPONSE, MODEL_OUTPUT, CONTEXT, TOOL_RESULT = pb.Policy.values()[1:]
-
-
-def signed(
-    tenant: str, *, authentication: Authentication = Authentication.API_KEY, secret: bytes = SECRET
-) -> tuple[tuple[str, str], ...]:
-    """The metadata of a call on behalf of a tenant."""
-    expires = time.time() + LIFETIME_SECONDS
-    identity = Identity(tenant, "premium", "key_1", authentication, expires)
-    return ((HEADER, IdentitySigner(secret).sign(identity)),)
 
 
 OPERATOR = signed("operator", authentication=Authentication.OPERATOR)
@@ -54,9 +43,10 @@ class Caller:
         tags: Sequence[str] = (),
         generation: int = 0,
         refresh: bool = False,
+        only: bool = False,
     ) -> pb.OpenResponse:
         request = pb.OpenRequest(
-            key=key, policy=policy, part_of=part_of, tags=tags, generation=generation, refresh=refresh
+            key=key, policy=policy, part_of=part_of, tags=tags, generation=generation, refresh=refresh, only=only
         )
         return await self._stub.Open(request, metadata=self._metadata, timeout=TIMEOUT_SECONDS)
 
@@ -136,13 +126,6 @@ def append(*events: bytes) -> pb.PublishRequest:
 
 def end(worth: pb.Worth | None = None) -> pb.PublishRequest:
     return pb.PublishRequest(end=pb.PublishEnd(worth=worth))
-
-
-async def refusal(answer: Awaitable[object]) -> ShoalError:
-    """How a call fails, read as another service reads it."""
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await answer
-    return status.from_rpc_error(raised.value)
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], what: str, *, within_seconds: float) -> None:

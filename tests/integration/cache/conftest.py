@@ -7,7 +7,8 @@ import pytest
 
 from tests import backends
 from tests.integration.cache.cache_process import CacheProcess, cache_process
-from tests.integration.cache.caller import Caller, signed
+from tests.integration.cache.caller import Caller
+from tests.mesh_identity import signed
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,8 @@ from pathlib import Path
 from shoal.cache.v1 import cache_pb2 as pb
 from tests.backends import wait_until
 from tests.integration.cache.cache_process import CacheProcess, cache_process
-from tests.integration.cache.caller import CONTEXT, RESPONSE, Caller, append, begin, end, signed
+from tests.integration.cache.caller import CONTEXT, RESPONSE, Caller, append, begin, end
+from tests.mesh_identity import signed
 
 EVENTS = [b"started", b"Hel", b"lo", b"completed"]
 

@@ -12,9 +12,13 @@ from shoal.cache.v1 import cache_pb2 as pb
 from tests import backends
 from tests.backends import Valkey
 from tests.integration.cache.cache_process import CacheProcess, cache_process
-from tests.integration.cache.caller import MODEL_OUTPUT, RESPONSE, Caller, eventually, refusal, signed
+from tests.integration.cache.caller import MODEL_OUTPUT, RESPONSE, Caller, eventually
+from tests.mesh_identity import signed
+from tests.refusal import refusal
 
-WITHIN_SECONDS = 1.0
+PATIENCE_SECONDS = 20.0
+"""How soon it is promised to hold is a matter of how often the log is asked, see the unit tests; a busy machine decides
+nothing here."""
 EVERYWHERE = {"SHOAL_CACHE_POLICIES": "response.levels=l1+l2+l3"}
 
 
@@ -55,7 +59,7 @@ async def loses(caller: Caller, key: str) -> bool:
 
 
 @pytest.mark.parametrize("what", ["key", "tag", "everything"])
-async def test_it_holds_at_once_here_and_within_a_second_there_at_every_level(
+async def test_it_holds_at_once_here_and_soon_there_at_every_level(
     callers: tuple[Caller, Caller], key: str, what: str
 ) -> None:
     one, other = callers
@@ -64,7 +68,7 @@ async def test_it_holds_at_once_here_and_within_a_second_there_at_every_level(
     assert [each.level for each in (await other.get(key)).entries] == ["l1", "l2", "l3"]
     await one.invalidate(invalidation(what, key))
     assert await loses(one, key)
-    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=WITHIN_SECONDS)
+    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=PATIENCE_SECONDS)
     assert [each.invalidated for each in (await other.get(key)).entries] == [True, True, True]
     await other.keep(key, b"new", tags=["news"])
     assert list((await one.open(key)).hit.events) == [b"new"]
@@ -81,7 +85,7 @@ async def test_a_computation_that_led_before_cannot_bring_the_old_answer_back(
         assert not (await one.keep(key, b"old", lead=lead, tags=["news"])).stored
         await other.keep(key, b"old", lead=lead, tags=["news"])
     assert await loses(one, key)
-    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=WITHIN_SECONDS)
+    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=PATIENCE_SECONDS)
     for caller in callers:
         assert await loses(caller, key)
 
@@ -97,7 +101,7 @@ async def test_a_part_is_not_found_for_an_invalidated_answer_and_is_for_another(
     async def leads() -> bool:
         return (await other.open(part, MODEL_OUTPUT, part_of=key)).HasField("lead")
 
-    await eventually(leads, "the invalidation", within_seconds=WITHIN_SECONDS)
+    await eventually(leads, "the invalidation", within_seconds=PATIENCE_SECONDS)
     assert (await other.open(part, MODEL_OUTPUT, part_of="ef" * 32)).HasField("hit")
     assert (await other.open(part, MODEL_OUTPUT)).HasField("hit")
 
@@ -124,7 +128,7 @@ async def test_who_leads_in_place_of_an_invalidated_answer_is_told_to_compute_an
     await one.keep(key, b"old", tags=["news"])
     await one.invalidate(pb.InvalidateRequest(tag="news"))
     assert (await one.open(key)).lead.anew
-    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=WITHIN_SECONDS)
+    await eventually(lambda: loses(other, key), "the invalidation", within_seconds=PATIENCE_SECONDS)
     assert (await other.open(key)).lead.anew
 
 
@@ -143,7 +147,7 @@ async def test_other_answers_and_other_tenants_are_left_alone(
     # When this is heard, all that came before has been heard too.
     await one.keep(other_key := "12" * 32, b"other")
     await one.invalidate(pb.InvalidateRequest(key=other_key))
-    await eventually(lambda: loses(other, other_key), "the invalidation", within_seconds=WITHIN_SECONDS)
+    await eventually(lambda: loses(other, other_key), "the invalidation", within_seconds=PATIENCE_SECONDS)
     for caller in callers:
         assert list((await caller.open(key)).hit.events) == [b"mine"]
 
@@ -194,7 +198,7 @@ async def comes_back(state: Valkey, caller: Caller, key: str) -> None:
         return True
 
     state.start()
-    await eventually(invalidates, "the invalidation", within_seconds=20)
+    await eventually(invalidates, "the invalidation", within_seconds=PATIENCE_SECONDS)
 
 
 async def test_a_process_that_starts_without_the_state_redis_finds_nothing_until_it_is_there(
@@ -215,5 +219,5 @@ async def test_a_process_that_starts_without_the_state_redis_finds_nothing_until
             async def keeps() -> bool:
                 return (await caller.keep(key, b"new")).stored
 
-            await eventually(keeps, "hearing of the log", within_seconds=20)
+            await eventually(keeps, "hearing of the log", within_seconds=PATIENCE_SECONDS)
             assert await caller.finds(key)

@@ -15,7 +15,8 @@ from shoal.cache.v1 import cache_pb2 as pb
 from tests import backends
 from tests.backends import Valkey
 from tests.integration.cache.cache_process import CacheProcess, cache_process
-from tests.integration.cache.caller import MODEL_OUTPUT, RESPONSE, Caller, eventually, signed
+from tests.integration.cache.caller import MODEL_OUTPUT, RESPONSE, Caller, eventually
+from tests.mesh_identity import signed
 
 ALL_LEVELS = "response.levels=l1+l2+l3"
 SOON_SECONDS = 20

@@ -9,7 +9,9 @@ from meshkit.errors import Reason
 from meshkit.identity import Authentication
 from shoal.cache.v1 import cache_pb2
 from tests.integration.cache.cache_process import CacheProcess
-from tests.integration.cache.caller import OPERATOR, Caller, append, begin, end, refusal, signed
+from tests.integration.cache.caller import OPERATOR, Caller, append, begin, end
+from tests.mesh_identity import FORGER, signed
+from tests.refusal import refusal
 
 KEY = "ab" * 32
 EVERYTHING = cache_pb2.InvalidateRequest(everything=True)
@@ -23,7 +25,7 @@ CALLS: dict[str, Callable[[Caller], Awaitable[object]]] = {
 }
 CALLERS: dict[str, tuple[Sequence[tuple[str, str]], Reason]] = {
     "unsigned": ((), Reason.IDENTITY_INVALID),
-    "forged": (signed("acme", secret=b"a secret that is not that of this mesh"), Reason.IDENTITY_INVALID),
+    "forged": (signed("acme", signer=FORGER), Reason.IDENTITY_INVALID),
     "signed twice": (signed("acme") + signed("rival"), Reason.IDENTITY_INVALID),
     "unknown key": (signed("acme", authentication=Authentication.UNKNOWN_KEY), Reason.API_KEY_INVALID),
     "missing key": (signed("acme", authentication=Authentication.MISSING_KEY), Reason.API_KEY_REQUIRED),

@@ -7,9 +7,10 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
-from tests.integration.gateway.gateway_process import SIGNER, GatewayProcess, running_gateway, signed
+from load.measuring.ports import free_port
+from tests.integration.gateway.gateway_process import GatewayProcess, running_gateway
 from tests.integration.gateway.scripted_agent import ScriptedAgent, served
-from tests.ports import free_port
+from tests.mesh_identity import SIGNER, signed
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
@@ -43,6 +44,6 @@ async def http(gateway: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
 async def openai(gateway: GatewayProcess) -> AsyncIterator[AsyncOpenAI]:
     """The official client; it never tries again by itself."""
     async with AsyncOpenAI(
-        base_url=f"{gateway.url}/v1", api_key="any", default_headers=signed(), max_retries=0
+        base_url=f"{gateway.url}/v1", api_key="any", default_headers=dict(signed()), max_retries=0
     ) as client:
         yield client

@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,12 +12,10 @@ from typing import IO
 
 import httpx
 
-from meshkit.identity import HEADER, Authentication, Identity, IdentitySigner
+from load.measuring.ports import free_port
 from tests.backends import accepts_connections, wait_until
-from tests.ports import free_port
+from tests.mesh_identity import SECRET, signed
 
-SECRET = b"the mesh secret of these tests, 32 bytes or more"
-SIGNER = IdentitySigner(SECRET)
 REPLICA = "gateway-1"
 TIMEOUT_SECONDS = 20.0
 MAX_BYTES = 400_000
@@ -105,15 +102,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         assert process.wait(TIMEOUT_SECONDS) == 0
     finally:
         process.kill()
-
-
-def signed(
-    tenant: str = "acme",
-    *,
-    authentication: Authentication = Authentication.API_KEY,
-    lifetime_seconds: float = 600,
-    signer: IdentitySigner = SIGNER,
-) -> dict[str, str]:
-    """The header that Envoy adds for a caller."""
-    expires = time.time() + lifetime_seconds
-    return {HEADER: signer.sign(Identity(tenant, "premium", "key_1", authentication, expires))}

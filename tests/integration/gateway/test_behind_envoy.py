@@ -11,8 +11,9 @@ import pytest_asyncio
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.external import rls_pb2, rls_pb2_grpc
 from tests.integration.front_door import OK, answer, grpc_server, on_free_ports, running_envoy
-from tests.integration.gateway.gateway_process import SIGNER, TIMEOUT_SECONDS, running_gateway, signed
+from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, running_gateway
 from tests.integration.gateway.scripted_agent import ScriptedAgent, served
+from tests.mesh_identity import SIGNER, signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,7 +30,7 @@ class AdmitsAll(rls_pb2_grpc.RateLimitServiceServicer):
         request: rls_pb2.RateLimitRequest,
         context: grpc.aio.ServicerContext[rls_pb2.RateLimitRequest, rls_pb2.RateLimitResponse],
     ) -> rls_pb2.RateLimitResponse:
-        return answer(OK, request=signed(), response={"ratelimit": '"free";r=9;t=1'})
+        return answer(OK, request=dict(signed()), response={"ratelimit": '"free";r=9;t=1'})
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

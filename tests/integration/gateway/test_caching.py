@@ -9,8 +9,9 @@ from openai import AsyncOpenAI
 
 from meshkit.errors import Reason, ShoalError
 from shoal.agent.v1 import agent_pb2 as pb
-from tests.integration.gateway.gateway_process import GatewayProcess, signed
+from tests.integration.gateway.gateway_process import GatewayProcess
 from tests.integration.gateway.scripted_agent import ScriptedAgent
+from tests.mesh_identity import signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from tests.backends import accepts_connections, wait_until
-from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, running_gateway, signed
+from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, running_gateway
 from tests.integration.gateway.scripted_agent import ScriptedAgent, completed, delta
+from tests.mesh_identity import signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -10,28 +10,28 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from meshkit.identity import HEADER, Authentication, IdentitySigner
+from load.measuring.ports import free_port
+from meshkit.identity import HEADER, Authentication
 from tests.backends import wait_until
-from tests.integration.gateway.gateway_process import GatewayProcess, running_gateway, signed
+from tests.integration.gateway.gateway_process import GatewayProcess, running_gateway
 from tests.integration.gateway.scripted_agent import ScriptedAgent
-from tests.ports import free_port
+from tests.mesh_identity import FORGER, Metadata, signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 TASK = "/api/v1/task"
 CHAT = "/v1/chat/completions"
-FORGER = IdentitySigner(b"a secret that is not that of the mesh at all")
 
-CALLERS: dict[str, tuple[list[tuple[str, str]], str]] = {
-    "none": ([], "IDENTITY_INVALID"),
-    "forged": ([*signed(signer=FORGER).items()], "IDENTITY_INVALID"),
-    "expired": ([*signed(lifetime_seconds=-1).items()], "IDENTITY_INVALID"),
-    "garbage": ([(HEADER, "x.y")], "IDENTITY_INVALID"),
-    "two": ([*signed().items(), *signed("rival").items()], "IDENTITY_INVALID"),
-    "two in one": ([(HEADER, ",".join([*signed().values(), *signed("rival").values()]))], "IDENTITY_INVALID"),
-    "unknown key": ([*signed(authentication=Authentication.UNKNOWN_KEY).items()], "API_KEY_INVALID"),
-    "two keys": ([*signed(authentication=Authentication.SEVERAL_KEYS).items()], "API_KEY_AMBIGUOUS"),
-    "no key where one is needed": ([*signed(authentication=Authentication.MISSING_KEY).items()], "API_KEY_REQUIRED"),
+CALLERS: dict[str, tuple[Metadata, str]] = {
+    "none": ((), "IDENTITY_INVALID"),
+    "forged": (signed(signer=FORGER), "IDENTITY_INVALID"),
+    "expired": (signed(lifetime_seconds=-1), "IDENTITY_INVALID"),
+    "garbage": (((HEADER, "x.y"),), "IDENTITY_INVALID"),
+    "two": (signed() + signed("rival"), "IDENTITY_INVALID"),
+    "two in one": (((HEADER, ",".join(value for _, value in signed() + signed("rival"))),), "IDENTITY_INVALID"),
+    "unknown key": (signed(authentication=Authentication.UNKNOWN_KEY), "API_KEY_INVALID"),
+    "two keys": (signed(authentication=Authentication.SEVERAL_KEYS), "API_KEY_AMBIGUOUS"),
+    "no key where one is needed": (signed(authentication=Authentication.MISSING_KEY), "API_KEY_REQUIRED"),
 }
 
 
@@ -98,8 +98,8 @@ async def test_head_is_get_without_the_body(http: httpx.AsyncClient, path: str) 
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-@pytest.mark.parametrize("headers", [{}, signed(signer=FORGER)], ids=["without", "with a forged"])
-async def test_health_and_the_description_are_for_everybody(gateway: GatewayProcess, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", [(), signed(signer=FORGER)], ids=["without", "with a forged"])
+async def test_health_and_the_description_are_for_everybody(gateway: GatewayProcess, headers: Metadata) -> None:
     async with gateway.client(headers) as anybody:
         alive, ready = await anybody.get("/health"), await anybody.get("/health/ready")
         docs, described = await anybody.get("/docs"), await anybody.get("/openapi.json")
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_is_counted_as_gone_and_not_as_a_fault(
     before = await asyncio.to_thread(gateway.counted, "POST", 499)
     faults = await asyncio.to_thread(gateway.counted, "POST", 500)
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    head = f"POST {TASK} HTTP/1.1\r\nhost: shoal\r\ncontent-length: 100\r\n{HEADER}: {signed()[HEADER]}\r\n\r\n"
+    head = f"POST {TASK} HTTP/1.1\r\nhost: shoal\r\ncontent-length: 100\r\n{HEADER}: {dict(signed())[HEADER]}\r\n\r\n"
     writer.write(head.encode() + b'{"task": "I am')
     await writer.drain()
     writer.close()
@@ -143,7 +143,7 @@ async def test_the_log_has_the_request_id_and_nothing_of_what_was_asked_or_answe
     with log.open("wb") as output:
         async with (
             running_gateway(tmp_path, mesh_port=agent_port, output=output, SHOAL_LOG_LEVEL="debug") as gateway,
-            gateway.client({**signed(), "x-request-id": "request-9"}) as client,
+            gateway.client([*signed(), ("x-request-id", "request-9")]) as client,
         ):
             await client.get(TASK, params={"task": "a secret wish"})
             await client.post(TASK, json={"task": "a secret wish", "stream": True})

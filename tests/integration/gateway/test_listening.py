@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
+from load.measuring.ports import free_port
 from services.gateway.main import listen
-from tests.ports import free_port
 
 
 def test_no_answer_waits_for_the_acknowledgement_of_its_beginning() -> None:

@@ -15,7 +15,7 @@ from launcher.home import Home
 from launcher.plan import Plan, Process, Step, StopStage
 from launcher.readiness import HttpOk
 from launcher.supervisor import Supervisor
-from tests.ports import free_port
+from load.measuring.ports import free_port
 
 SERVER = """
 import http.server, sys

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from launcher import binaries
 from launcher.cli import main
 from launcher.up import UncheckedError, up
+from load.measuring.ports import free_port
 from tests.mesh import free_shift
-from tests.ports import free_port
 
 COMMANDS = [
     ["up"], ["run"], ["check"], ["migrate"], ["settings"],
@@ -49,6 +49,23 @@ def test_good_settings_are_counted(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("settings, all good\n")
     assert not (tmp_path / "home").exists()
+
+
+def test_a_clients_own_address_and_key_are_no_faults(tmp_path: Path) -> None:
+    result = shoal("check", SHOAL_HOME=str(tmp_path), SHOAL_URL="http://127.0.0.1:8080", SHOAL_KEY="sk-shoal-")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["\udcff"], ["run", "\udcff"], ["keys", "create", "--tenant", "acme", "--tier", "free", "--name", "a\udcff"],
+     ["keys", "revoke", "\udcff"], ["cache", "invalidate", "--all", "--tenant", "\udcff"], ["cache", "warm", "\udcff"]],
+    ids=lambda arguments: " ".join(map(ascii, arguments)),
+)  # fmt: skip
+def test_an_argument_that_is_not_utf_8_is_refused(arguments: list[str]) -> None:
+    result = shoal(*arguments)
+    assert result.exit_code == 2
+    assert "\\xff' is not UTF-8" in result.stderr
 
 
 def test_a_quiet_check_says_nothing_when_all_is_good(tmp_path: Path) -> None:

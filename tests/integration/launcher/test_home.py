@@ -47,6 +47,14 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["key"]
 
 
+@pytest.mark.parametrize(("kept", "key"), [(None, ""), (b"a key\n", "a key"), (b"\xff\n", "\N{REPLACEMENT CHARACTER}")])
+def test_the_demo_key_is_whatever_is_kept(kept: bytes | None, key: str, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    if kept is not None:
+        home.demo_key_file.write_bytes(kept)
+    assert home.demo_key() == key
+
+
 def test_a_second_mesh_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.claimed(), pytest.raises(HomeError, match="SHOAL_HOME"), Home(tmp_path).claimed():

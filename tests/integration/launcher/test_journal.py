@@ -1,5 +1,8 @@
 """The journal of a warming run as a file."""
 
+import contextlib
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,23 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no-such-folder" / "journal"
     with pytest.raises(JournalError, match="no-such-folder"), open_journal(path, restart=False):
         pass
+
+
+@contextlib.contextmanager
+def no_room() -> Iterator[None]:
+    """Meanwhile this process can write to no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_where_there_is_no_room_that_is_said_once(tmp_path: Path) -> None:
+    journal_open = open_journal(tmp_path / "journal", restart=False)
+    with no_room(), journal_open as journal, pytest.raises(JournalError, match="make room"):
+        journal.add("digest", for_seconds=10)
 
 
 def test_a_file_of_any_bytes_is_no_obstacle(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from launcher import binaries
 from launcher.settings import MODEL_NAME
+from load.measuring.ports import free_port
 from tests.backends import wait_until
-from tests.ports import free_port
 
 LONG_STORY = {"stream": True, "ignore_eos": True, "messages": [{"role": "user", "content": "Tell a long story."}]}
 

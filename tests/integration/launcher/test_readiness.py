@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from launcher.readiness import HttpOk, Probe, RedisPong, until_ready
+from load.measuring.ports import free_port
 from tests.certificates import self_signed
-from tests.ports import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"

@@ -15,6 +15,8 @@ from launcher import binaries
 
 KEY = "sk-shoal-of-the-test"
 KEPT = {
+    "output": "Yes.",
+    "finish_reason": "stop",
     "usage": {"input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5},
     "cache": {"status": "miss", "ttl_seconds": 99},
 }

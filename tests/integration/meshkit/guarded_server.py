@@ -1,7 +1,6 @@
 """A real gRPC server whose RPCs do what a test tells them to, behind the guard that every service has."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,16 +10,14 @@ import grpc
 
 from meshkit.call_guard import CallGuard
 from meshkit.channel import open_channel
-from meshkit.identity import HEADER, Authentication, Identity, IdentitySigner
 from meshkit.metrics import Metrics
 from meshkit.serve import new_server
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
 from shoal.cache.v1 import cache_pb2
 from tests.backends import wait_until
+from tests.mesh_identity import SIGNER
 
-SECRET = b"the mesh secret of these tests, 32 bytes or more"
-SIGNER = IdentitySigner(SECRET)
 AGENT = "shoal.agent.v1.AgentService"
 CACHE = "shoal.cache.v1.CacheService"
 EXECUTE = f"/{AGENT}/Execute"
@@ -128,9 +125,3 @@ async def guarded_server() -> AsyncIterator[GuardedServer]:
             yield GuardedServer(agent, cache, channel, metrics)
     finally:
         await server.stop(None)
-
-
-def signed(tenant: str = "acme", *, lifetime_seconds: float = 60, signer: IdentitySigner = SIGNER) -> tuple[str, str]:
-    """The metadata entry that says who calls."""
-    expires = time.time() + lifetime_seconds
-    return (HEADER, signer.sign(Identity(tenant, "premium", "key_1", Authentication.API_KEY, expires)))

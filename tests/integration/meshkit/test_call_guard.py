@@ -1,7 +1,7 @@
 """The guard around every RPC, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -10,7 +10,6 @@ import pytest
 from meshkit import call, status
 from meshkit.call import Call
 from meshkit.errors import MESSAGE_MAX_CHARACTERS, Reason, ShoalError
-from meshkit.identity import IdentitySigner
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.cache.v1 import cache_pb2
 from tests.integration.meshkit.guarded_server import (
@@ -20,19 +19,11 @@ from tests.integration.meshkit.guarded_server import (
     TIMEOUT_SECONDS,
     GuardedServer,
     Responses,
-    signed,
 )
+from tests.mesh_identity import FORGER, Metadata, signed
+from tests.refusal import refusal
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-FORGER = IdentitySigner(b"a secret that is not that of the mesh at all")
-
-Metadata = tuple[tuple[str, str], ...]
-
-
-async def refusal(answer: Awaitable[object]) -> ShoalError:
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await answer
-    return status.from_rpc_error(raised.value)
 
 
 async def execute(server: GuardedServer, metadata: Metadata, *, timeout: float = TIMEOUT_SECONDS) -> pb.ExecuteResponse:
@@ -57,21 +48,21 @@ async def publish(server: GuardedServer, metadata: Metadata, *steps: bytes) -> b
 async def send_bytes(server: GuardedServer, method: str, request: bytes) -> bytes:
     """Calls a method with bytes that need not be a message, and takes the first answer."""
     if method == PUBLISH:
-        return await publish(server, (signed(),), request)
+        return await publish(server, signed(), request)
     if method == EXECUTE:
         unary: Any = server.channel.unary_unary(method)
-        answer: bytes = await unary(request, metadata=(signed(),), timeout=TIMEOUT_SECONDS)
+        answer: bytes = await unary(request, metadata=signed(), timeout=TIMEOUT_SECONDS)
         return answer
     streamed: Any = server.channel.unary_stream(method)
-    first: bytes = await anext(aiter(streamed(request, metadata=(signed(),), timeout=TIMEOUT_SECONDS)))
+    first: bytes = await anext(aiter(streamed(request, metadata=signed(), timeout=TIMEOUT_SECONDS)))
     return first
 
 
 async def test_a_signed_call_is_answered_whatever_its_form(server: GuardedServer) -> None:
     step = cache_pb2.PublishRequest(end=cache_pb2.PublishEnd()).SerializeToString()
-    assert (await execute(server, (signed(),))).output == "Hello"
-    assert await stream(server, (signed(),)) == ["Hel", "lo"]
-    assert await publish(server, (signed(),), step, step)
+    assert (await execute(server, signed())).output == "Hello"
+    assert await stream(server, signed()) == ["Hel", "lo"]
+    assert await publish(server, signed(), step, step)
     assert server.cache.steps == ["end", "end"]
     for method in (EXECUTE, EXECUTE_STREAM, PUBLISH):
         await server.counts(method, "OK")
@@ -81,9 +72,9 @@ async def test_a_signed_call_is_answered_whatever_its_form(server: GuardedServer
     "metadata",
     [
         (),
-        (signed(), signed("rival")),
-        (signed(signer=FORGER),),
-        (signed(lifetime_seconds=-1),),
+        signed() + signed("rival"),
+        signed(signer=FORGER),
+        signed(lifetime_seconds=-1),
         (("x-shoal-identity", "no identity"),),
         (("x-shoal-identity", ""),),
     ],
@@ -120,7 +111,7 @@ async def test_what_a_handler_raises_reaches_the_caller_unchanged(server: Guarde
 
     server.agent.execute = refuses
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await execute(server, (signed(),))
+        await execute(server, signed())
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert dict(raised.value.trailing_metadata())["grpc-retry-pushback-ms"] == "730"
     error = status.from_rpc_error(raised.value)
@@ -137,7 +128,7 @@ async def test_the_longest_message_fits_on_the_wire(server: GuardedServer) -> No
         raise ShoalError(Reason.MODEL_UNKNOWN, "\U0001f41f" * 100_000, field="model")
 
     server.agent.execute = refuses
-    error = await refusal(execute(server, (signed(),)))
+    error = await refusal(execute(server, signed()))
     assert (error.reason, len(error.message)) == (Reason.MODEL_UNKNOWN, MESSAGE_MAX_CHARACTERS)
 
 
@@ -147,7 +138,7 @@ async def test_a_fault_of_ours_tells_nothing_of_its_inside(server: GuardedServer
 
     server.agent.execute = breaks
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await execute(server, (signed(),))
+        await execute(server, signed())
     assert raised.value.code() is grpc.StatusCode.INTERNAL
     assert "inner text" not in repr(raised.value)
     assert "inner text" not in repr(raised.value.trailing_metadata())
@@ -160,7 +151,7 @@ async def test_a_stream_that_fails_half_way_sends_what_it_had_and_then_the_error
         raise ShoalError(Reason.MODEL_UNAVAILABLE, "The model broke off.")
 
     server.agent.execute_stream = breaks
-    running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=(signed(),), timeout=TIMEOUT_SECONDS)
+    running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed(), timeout=TIMEOUT_SECONDS)
     responses = aiter(running)
     assert (await anext(responses)).delta.text == "Hel"
     assert (await refusal(anext(responses))).reason is Reason.MODEL_UNAVAILABLE
@@ -178,7 +169,7 @@ async def test_a_call_that_has_too_little_time_is_not_begun(server: GuardedServe
     async with asyncio.timeout(TIMEOUT_SECONDS):
         # A call may expire before it arrives; then another one is sent.
         while not server.counted(EXECUTE, "DEADLINE_EXCEEDED"):
-            assert (await refusal(execute(server, (signed(),), timeout=0.045))).reason is Reason.DEADLINE_EXCEEDED
+            assert (await refusal(execute(server, signed(), timeout=0.045))).reason is Reason.DEADLINE_EXCEEDED
     assert not began
 
 
@@ -194,7 +185,7 @@ async def test_a_handler_knows_who_calls_under_which_id_and_until_when(server: G
         return pb.ExecuteResponse()
 
     server.agent.execute = looks
-    identity = signed()
+    [identity] = signed()
     await execute(server, (identity, ("x-request-id", "request-1"), ("traceparent", TRACEPARENT)))
     assert (seen[0].identity.tenant, seen[0].request_id) == ("acme", "request-1")
     assert onward == [(identity, ("x-request-id", "request-1"), ("traceparent", TRACEPARENT))]
@@ -210,7 +201,7 @@ async def test_calls_at_the_same_time_do_not_see_each_other(server: GuardedServe
         return pb.ExecuteResponse(output=call.current().identity.tenant)
 
     server.agent.execute = looks
-    answers = await asyncio.gather(*(execute(server, (signed(tenant),)) for tenant in "abc"))
+    answers = await asyncio.gather(*(execute(server, signed(tenant)) for tenant in "abc"))
     assert [answer.output for answer in answers] == ["a", "b", "c"]
 
 
@@ -226,7 +217,7 @@ async def test_a_call_that_its_client_cancels_stops_and_is_counted_as_cancelled(
         return pb.ExecuteResponse()
 
     server.agent.execute = waits
-    running = server.stub.Execute(pb.ExecuteRequest(), metadata=(signed(),), timeout=TIMEOUT_SECONDS)
+    running = server.stub.Execute(pb.ExecuteRequest(), metadata=signed(), timeout=TIMEOUT_SECONDS)
     await began.wait()
     running.cancel()
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -245,7 +236,7 @@ async def test_a_stream_that_is_cancelled_while_it_waits_stops_and_is_counted(se
             stopped.set()
 
     server.agent.execute_stream = waits
-    running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=(signed(),), timeout=TIMEOUT_SECONDS)
+    running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed(), timeout=TIMEOUT_SECONDS)
     await anext(aiter(running))
     running.cancel()
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -265,7 +256,7 @@ async def test_a_stream_that_is_cancelled_while_it_writes_stops_inside_its_call(
             inside.set_result(call.current().request_id)
 
     server.agent.execute_stream = floods
-    metadata = (signed(), ("x-request-id", "request-1"))
+    metadata = (*signed(), ("x-request-id", "request-1"))
     running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=metadata, timeout=TIMEOUT_SECONDS)
     await running.read()
     running.cancel()

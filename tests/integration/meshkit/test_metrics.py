@@ -7,8 +7,8 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from load.measuring.ports import free_port
 from meshkit.metrics import Metrics, exposed
-from tests.ports import free_port
 
 
 def fetched(url: str) -> tuple[int, str]:

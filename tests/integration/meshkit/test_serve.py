@@ -8,6 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from load.measuring.ports import free_port
 from meshkit import serve
 from meshkit.call_guard import Handler
 from meshkit.channel import open_channel
@@ -16,7 +17,6 @@ from shoal.agent.v1 import agent_pb2_grpc
 from tests.backends import accepts_connections, wait_until
 from tests.integration.meshkit.guarded_server import AGENT as SERVICE
 from tests.integration.meshkit.guarded_server import TIMEOUT_SECONDS, Agent
-from tests.ports import free_port
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import binaries
+from load.measuring.ports import free_port
 from tests.backends import accepts_connections, wait_until
-from tests.ports import free_port
 
 DOMAIN = "shop"
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from load.measuring.ports import free_port
 from meshkit.channel import open_channel
-from meshkit.identity import HEADER, LIFETIME_SECONDS, Authentication, Identity, IdentitySigner
+from meshkit.identity import HEADER, LIFETIME_SECONDS, Authentication, Identity
 from meshkit.migrations import migrate
 from meshkit.settings import load
 from services import ratelimit
@@ -24,9 +25,8 @@ from shoal.external.rls_pb2 import RateLimitDescriptor, RateLimitRequest, RateLi
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from shoal.ratelimit.v1 import ratelimit_pb2_grpc
 from tests.backends import accepts_connections, wait_until
-from tests.ports import free_port
+from tests.mesh_identity import SECRET, SIGNER, metadata_of
 
-SECRET = b"the mesh secret of these tests, 32 bytes or more"
 TIMEOUT_SECONDS = 20.0
 # So slow that no token comes back while a test runs.
 TIERS = "anonymous=0.001/3,free=0.001/10,premium=100/200"
@@ -137,11 +137,6 @@ async def mesh_caller(address: str) -> AsyncIterator["ratelimit_pb2_grpc.RateLim
         yield ratelimit_pb2_grpc.RateLimitServiceStub(channel)
 
 
-def signed(identity: Identity, *, secret: bytes = SECRET) -> tuple[tuple[str, str], ...]:
-    """The metadata of a call on behalf of a caller."""
-    return ((HEADER, IdentitySigner(secret).sign(identity)),)
-
-
 def caller(
     key_id: str = "key_1", *, tier: str = "free", authentication: Authentication = Authentication.API_KEY
 ) -> Identity:
@@ -155,20 +150,20 @@ async def create_key(limiter: RatelimitProcess, *, tenant: str = "acme", tier: s
     """A key made by the operator."""
     request = pb.CreateApiKeyRequest(tenant=tenant, tier=tier, name="made by a test")
     async with mesh_caller(limiter.address) as stub:
-        operator = signed(caller(authentication=OPERATOR))
+        operator = metadata_of(caller(authentication=OPERATOR))
         return await stub.CreateApiKey(request, metadata=operator, timeout=TIMEOUT_SECONDS)
 
 
 async def update_key(limiter: RatelimitProcess, key_id: str, tier: str) -> pb.ApiKey:
     async with mesh_caller(limiter.address) as stub:
-        operator = signed(caller(authentication=OPERATOR))
+        operator = metadata_of(caller(authentication=OPERATOR))
         request = pb.UpdateApiKeyRequest(id=key_id, tier=tier)
         return (await stub.UpdateApiKey(request, metadata=operator, timeout=TIMEOUT_SECONDS)).api_key
 
 
 async def revoke_key(limiter: RatelimitProcess, key_id: str) -> None:
     async with mesh_caller(limiter.address) as stub:
-        operator = signed(caller(authentication=OPERATOR))
+        operator = metadata_of(caller(authentication=OPERATOR))
         request = pb.RevokeApiKeyRequest(id=key_id)
         await stub.RevokeApiKey(request, metadata=operator, timeout=TIMEOUT_SECONDS)
 
@@ -194,4 +189,4 @@ async def ask_raw(limiter: RatelimitProcess, request: RateLimitRequest) -> RateL
 def identity_in(response: RateLimitResponse) -> Identity:
     """The identity that goes upstream, verified as the services do."""
     values = [header.value for header in response.request_headers_to_add if header.key == HEADER]
-    return IdentitySigner(SECRET).verify(values, time.time())
+    return SIGNER.verify(values, time.time())

@@ -3,10 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
 import pytest
 
-from meshkit import status
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Authentication
 from services.ratelimit import keys
@@ -19,9 +17,10 @@ from tests.integration.ratelimit.ratelimit_process import (
     create_key,
     mesh_caller,
     revoke_key,
-    signed,
     update_key,
 )
+from tests.mesh_identity import FORGER, metadata_of
+from tests.refusal import refusal
 
 Call = Callable[[Any, tuple[tuple[str, str], ...]], Awaitable[object]]
 
@@ -44,15 +43,14 @@ RPCS: dict[str, Call] = {
 async def list_keys(limiter: RatelimitProcess, *, tenant: str = "", include_revoked: bool = False) -> list[pb.ApiKey]:
     request = pb.ListApiKeysRequest(tenant=tenant, include_revoked=include_revoked)
     async with mesh_caller(limiter.address) as stub:
-        operator = signed(caller(authentication=OPERATOR))
+        operator = metadata_of(caller(authentication=OPERATOR))
         return list((await stub.ListApiKeys(request, metadata=operator, timeout=TIMEOUT_SECONDS)).api_keys)
 
 
 async def creation_refused(limiter: RatelimitProcess, request: pb.CreateApiKeyRequest) -> ShoalError:
     async with mesh_caller(limiter.address) as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await stub.CreateApiKey(request, metadata=signed(caller(authentication=OPERATOR)), timeout=TIMEOUT_SECONDS)
-    return status.from_rpc_error(failed.value)
+        operator = metadata_of(caller(authentication=OPERATOR))
+        return await refusal(stub.CreateApiKey(request, metadata=operator, timeout=TIMEOUT_SECONDS))
 
 
 async def test_a_new_key_has_the_published_form_and_is_listed_without_it(limiter: RatelimitProcess) -> None:
@@ -81,9 +79,7 @@ async def test_a_revoked_key_is_listed_only_on_request(limiter: RatelimitProcess
 
 async def test_revoking_what_is_not_there_is_an_error(limiter: RatelimitProcess) -> None:
     for key_id, reason in {"": Reason.FIELD_REQUIRED, "key_0000000000000000": Reason.API_KEY_NOT_FOUND}.items():
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await revoke_key(limiter, key_id)
-        error = status.from_rpc_error(failed.value)
+        error = await refusal(revoke_key(limiter, key_id))
         assert (error.reason, error.field) == (reason, "id")
 
 
@@ -106,18 +102,14 @@ async def test_an_updated_key_is_listed_with_its_new_tier(limiter: RatelimitProc
 async def test_an_update_that_cannot_be_made_is_an_error(
     limiter: RatelimitProcess, key_id: str, tier: str, reason: Reason, field: str
 ) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await update_key(limiter, key_id, tier)
-    error = status.from_rpc_error(failed.value)
+    error = await refusal(update_key(limiter, key_id, tier))
     assert (error.reason, error.field) == (reason, field)
 
 
 async def test_a_revoked_key_cannot_be_updated(limiter: RatelimitProcess) -> None:
     created = await create_key(limiter)
     await revoke_key(limiter, created.api_key.id)
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await update_key(limiter, created.api_key.id, "premium")
-    assert status.from_rpc_error(failed.value).reason is Reason.API_KEY_NOT_FOUND
+    assert (await refusal(update_key(limiter, created.api_key.id, "premium"))).reason is Reason.API_KEY_NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -167,18 +159,15 @@ async def test_nobody_but_the_operator_may_administer(
     limiter: RatelimitProcess, rpc: str, authentication: Authentication
 ) -> None:
     async with mesh_caller(limiter.address) as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await RPCS[rpc](stub, signed(caller(authentication=authentication)))
-    assert status.from_rpc_error(failed.value).reason is REFUSALS[authentication]
+        error = await refusal(RPCS[rpc](stub, metadata_of(caller(authentication=authentication))))
+    assert error.reason is REFUSALS[authentication]
     assert await list_keys(limiter, tenant="intruder") == []
 
 
 @pytest.mark.parametrize("rpc", RPCS)
 async def test_a_forged_or_missing_operator_is_refused(limiter: RatelimitProcess, rpc: str) -> None:
-    forged = signed(caller(authentication=OPERATOR), secret=b"a secret that is not that of this mesh")
+    forged = metadata_of(caller(authentication=OPERATOR), signer=FORGER)
     async with mesh_caller(limiter.address) as stub:
         for metadata in (forged, ()):
-            with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await RPCS[rpc](stub, metadata)
-            assert status.from_rpc_error(failed.value).reason is Reason.IDENTITY_INVALID
+            assert (await refusal(RPCS[rpc](stub, metadata))).reason is Reason.IDENTITY_INVALID
     assert await list_keys(limiter, tenant="intruder") == []

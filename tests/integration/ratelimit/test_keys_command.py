@@ -8,7 +8,8 @@ from click.testing import CliRunner, Result
 
 from launcher.cli import main
 from services.ratelimit.keys import id_of, is_well_formed
-from tests.integration.ratelimit.ratelimit_process import SECRET, RatelimitProcess
+from tests.integration.ratelimit.ratelimit_process import RatelimitProcess
+from tests.mesh_identity import SECRET
 
 
 class KeysCommand:

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from load.measuring.ports import free_port
 from shoal.external.rls_pb2 import RateLimitResponse
 from tests.integration.ratelimit.ratelimit_process import (
     TIMEOUT_SECONDS,
@@ -20,7 +21,6 @@ from tests.integration.ratelimit.ratelimit_process import (
     make_tables,
     started,
 )
-from tests.ports import free_port
 
 OK, OVER_LIMIT = RateLimitResponse.OK, RateLimitResponse.OVER_LIMIT
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
+from load.measuring.ports import free_port
 from meshkit.redis import open_redis
 from services.ratelimit.buckets.bucket import Limit, Spend
 from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketStore
@@ -19,7 +20,6 @@ from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
 from services.ratelimit.buckets.redis_fleet import LIFE_SECONDS, RedisFleet
 from tests.backends import Valkey, running_valkey
 from tests.limiter_notes import Notes
-from tests.ports import free_port
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 SLOW = Limit(0.001, 12)

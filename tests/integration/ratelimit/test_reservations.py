@@ -2,17 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from meshkit import status
-from meshkit.errors import Code, Reason, ShoalError
+from meshkit.errors import Code, Reason
 from meshkit.identity import Authentication, Identity
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from tests.backends import running_valkey, wait_until
@@ -23,9 +21,10 @@ from tests.integration.ratelimit.ratelimit_process import (
     environ,
     make_tables,
     mesh_caller,
-    signed,
     started,
 )
+from tests.mesh_identity import metadata_of
+from tests.refusal import refusal
 
 # So slow that no token comes back while a test runs.
 LIMITS = """
@@ -68,7 +67,7 @@ async def call(
     limiter: RatelimitProcess, method: str, request: Any, identity: Identity, *, timeout: float = TIMEOUT_SECONDS
 ) -> Any:
     async with mesh_caller(limiter.address) as stub:
-        return await getattr(stub, method)(request, metadata=signed(identity), timeout=timeout)
+        return await getattr(stub, method)(request, metadata=metadata_of(identity), timeout=timeout)
 
 
 async def reserve(limiter: RatelimitProcess, identity: Identity, name: str, tokens: int = 0) -> pb.ReserveResponse:
@@ -86,12 +85,6 @@ async def settle(limiter: RatelimitProcess, identity: Identity, name: str, used:
 async def peek(limiter: RatelimitProcess, identity: Identity) -> pb.PeekResponse:
     response: pb.PeekResponse = await call(limiter, "Peek", pb.PeekRequest(), identity)
     return response
-
-
-async def error_of(answer: Awaitable[Any]) -> ShoalError:
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await answer
-    return status.from_rpc_error(failed.value)
 
 
 async def test_tokens_and_a_place_are_reserved_and_settled(metered: RatelimitProcess, identity: Identity) -> None:
@@ -161,7 +154,7 @@ async def test_a_shadow_grants_what_it_would_have_refused_and_counts_it(metered:
 async def test_tokens_that_can_never_be_there_are_refused_for_good(
     metered: RatelimitProcess, identity: Identity, tokens: int
 ) -> None:
-    error = await error_of(reserve(metered, identity, "a", tokens))
+    error = await refusal(reserve(metered, identity, "a", tokens))
     assert (error.reason, error.code, error.field) == (Reason.COST_ABOVE_CAPACITY, Code.INVALID_ARGUMENT, "tokens")
     assert error.retry_after_seconds is None
 
@@ -174,7 +167,7 @@ async def test_a_name_that_cannot_be_is_refused(metered: RatelimitProcess, ident
         "Settle": pb.SettleRequest(reservation_id=name),
     }
     for method, request in requests.items():
-        error = await error_of(call(metered, method, request, identity))
+        error = await refusal(call(metered, method, request, identity))
         assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "reservation_id")
 
 
@@ -197,21 +190,21 @@ async def test_a_time_to_live_that_cannot_be_is_refused(
         "Renew": pb.RenewRequest(reservation_id="a", ttl=ttl),
     }
     for method, request in requests.items():
-        error = await error_of(call(metered, method, request, identity))
+        error = await refusal(call(metered, method, request, identity))
         assert (error.code, error.field) == (Code.INVALID_ARGUMENT, "ttl")
 
 
 async def test_more_tokens_than_can_be_counted_are_refused(metered: RatelimitProcess, identity: Identity) -> None:
-    reserved = await error_of(reserve(metered, identity, "a", 2**64 - 1))
+    reserved = await refusal(reserve(metered, identity, "a", 2**64 - 1))
     assert (reserved.code, reserved.field) == (Code.INVALID_ARGUMENT, "tokens")
-    settled = await error_of(settle(metered, identity, "a", 2**64 - 1))
+    settled = await refusal(settle(metered, identity, "a", 2**64 - 1))
     assert (settled.code, settled.field) == (Code.INVALID_ARGUMENT, "used_tokens")
 
 
 async def test_a_settled_name_is_refused(metered: RatelimitProcess, identity: Identity) -> None:
     await reserve(metered, identity, "a")
     await settle(metered, identity, "a", 0)
-    error = await error_of(reserve(metered, identity, "a"))
+    error = await refusal(reserve(metered, identity, "a"))
     assert (error.reason, error.field) == (Reason.FIELD_INVALID, "reservation_id")
 
 
@@ -241,7 +234,7 @@ async def test_without_redis_nothing_is_reserved_or_settled_and_nobody_waits_for
             "Settle": pb.SettleRequest(reservation_id="a", used_tokens=100),
         }
         for method, request in (*requests.items(), *requests.items()):
-            error = await error_of(call(limiter, method, request, identity, timeout=IN_TIME_SECONDS))
+            error = await refusal(call(limiter, method, request, identity, timeout=IN_TIME_SECONDS))
             assert error.reason is Reason.LIMITER_UNAVAILABLE
         await asyncio.to_thread(wait_until, lambda: _degraded(limiter) == 1, "the notice of the outage")
         assert len(_outages(limiter)) == lines_before + 1

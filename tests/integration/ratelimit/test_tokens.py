@@ -2,11 +2,9 @@
 
 import secrets
 
-import grpc
 import pytest
 
-from meshkit import status
-from meshkit.errors import Reason, ShoalError
+from meshkit.errors import Reason
 from meshkit.identity import Authentication, Identity
 from shoal.ratelimit.v1 import ratelimit_pb2 as pb
 from tests.integration.ratelimit.ratelimit_process import (
@@ -16,8 +14,9 @@ from tests.integration.ratelimit.ratelimit_process import (
     caller,
     create_key,
     mesh_caller,
-    signed,
 )
+from tests.mesh_identity import FORGER, metadata_of
+from tests.refusal import refusal
 
 
 @pytest.fixture
@@ -28,18 +27,12 @@ def identity() -> Identity:
 
 async def take(limiter: RatelimitProcess, identity: Identity, cost: int) -> pb.TakeResponse:
     async with mesh_caller(limiter.address) as stub:
-        return await stub.Take(pb.TakeRequest(cost=cost), metadata=signed(identity), timeout=TIMEOUT_SECONDS)
+        return await stub.Take(pb.TakeRequest(cost=cost), metadata=metadata_of(identity), timeout=TIMEOUT_SECONDS)
 
 
 async def peek(limiter: RatelimitProcess, identity: Identity) -> pb.Bucket:
     async with mesh_caller(limiter.address) as stub:
-        return (await stub.Peek(pb.PeekRequest(), metadata=signed(identity), timeout=TIMEOUT_SECONDS)).bucket
-
-
-async def refusal_of(limiter: RatelimitProcess, identity: Identity, cost: int) -> ShoalError:
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await take(limiter, identity, cost)
-    return status.from_rpc_error(failed.value)
+        return (await stub.Peek(pb.PeekRequest(), metadata=metadata_of(identity), timeout=TIMEOUT_SECONDS)).bucket
 
 
 async def test_tokens_are_taken_all_or_none(limiter: RatelimitProcess, identity: Identity) -> None:
@@ -69,13 +62,13 @@ async def test_the_front_door_and_the_mesh_spend_from_one_bucket(limiter: Rateli
 
 
 async def test_a_cost_of_nothing_is_named(limiter: RatelimitProcess, identity: Identity) -> None:
-    error = await refusal_of(limiter, identity, 0)
+    error = await refusal(take(limiter, identity, 0))
     assert (error.code, error.field) == ("INVALID_ARGUMENT", "cost")
 
 
 @pytest.mark.parametrize("cost", [11, 2**64 - 1])
 async def test_a_cost_that_can_never_pass_is_refused(limiter: RatelimitProcess, identity: Identity, cost: int) -> None:
-    error = await refusal_of(limiter, identity, cost)
+    error = await refusal(take(limiter, identity, cost))
     assert (error.reason, error.field) == (Reason.COST_ABOVE_CAPACITY, "cost")
 
 
@@ -90,16 +83,15 @@ async def test_a_cost_that_can_never_pass_is_refused(limiter: RatelimitProcess, 
 async def test_a_caller_who_is_not_good_gets_no_tokens(
     limiter: RatelimitProcess, authentication: Authentication, reason: Reason
 ) -> None:
-    assert (await refusal_of(limiter, caller(authentication=authentication), 1)).reason is reason
+    assert (await refusal(take(limiter, caller(authentication=authentication), 1))).reason is reason
 
 
 async def test_an_unsigned_a_forged_and_a_doubled_identity_are_refused(
     limiter: RatelimitProcess, identity: Identity
 ) -> None:
-    forged = signed(identity, secret=b"a secret that is not that of this mesh")
+    own, forged, other = metadata_of(identity), metadata_of(identity, signer=FORGER), metadata_of(caller("rival"))
     async with mesh_caller(limiter.address) as stub:
-        for metadata in ((), forged, signed(identity) + forged, signed(identity) + signed(caller("rival"))):
-            with pytest.raises(grpc.aio.AioRpcError) as failed:
-                await stub.Take(pb.TakeRequest(cost=1), metadata=metadata, timeout=TIMEOUT_SECONDS)
-            assert status.from_rpc_error(failed.value).reason is Reason.IDENTITY_INVALID
+        for metadata in ((), forged, own + forged, own + other):
+            error = await refusal(stub.Take(pb.TakeRequest(cost=1), metadata=metadata, timeout=TIMEOUT_SECONDS))
+            assert error.reason is Reason.IDENTITY_INVALID
     assert (await peek(limiter, identity)).remaining == 10

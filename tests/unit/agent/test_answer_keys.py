@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from meshkit.identity import Identity
 from services.agent.answer_keys import model_output_key, response_key
 from services.agent.conversation import Message, Role, Sampling, Tool, ToolCall
-from services.agent.ports import ChatRequest, KeptOutput
+from services.agent.ports import ChatRequest, OutputCaching
 from services.agent.request import CacheControl, CacheMode, TurnRequest
 from tests.unit.agent.scripted_agent import ScriptedAgent
 from tests.unit.agent.world import ACME, HELLO, World
@@ -216,9 +216,9 @@ def test_all_that_a_model_is_shown_is_in_the_key_of_its_output(change: dict[str,
 
 
 def test_a_models_output_is_its_tenants_whichever_answer_it_is_a_part_of() -> None:
-    kept = KeptOutput(tenant="acme", answer_key="k", generation=5, refresh=True, ttl_seconds=60, tags=("a",))
+    kept = OutputCaching(tenant="acme", part_of="k", generation=5, refresh=True, ttl_seconds=60, tags=("a",))
     key = model_output_key(OUTPUT, tenant="acme")
-    assert model_output_key(msgspec.structs.replace(OUTPUT, kept_output=kept), tenant="acme") == key
+    assert model_output_key(msgspec.structs.replace(OUTPUT, output_caching=kept), tenant="acme") == key
     assert model_output_key(OUTPUT, tenant="rival") != key
 
 

@@ -21,7 +21,7 @@ from services.agent.conversation import (
     ToolCall,
     Usage,
 )
-from services.agent.ports import AgentTurn, CachedKind, ChatRequest, KeptOutput
+from services.agent.ports import AgentTurn, CachedKind, ChatRequest, OutputCaching
 from services.agent.pricing import PriceList
 from services.agent.report import CacheStatus
 from services.agent.request import CacheControl, CacheMode, TurnRequest
@@ -32,8 +32,8 @@ from tests.unit.agent.world import METERED, STOP, TTL_SECONDS, Asked, MemoryCach
 PRICES = PriceList.parse("small=1/10")
 SAID = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000), STOP)
 REPLAYED = [Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000, 21.0, from_cache=True), STOP]
-LEAVE = KeptOutput(tenant="acme", answer_key="k", generation=5, refresh=False, ttl_seconds=60, tags=("a",))
-HI = ChatRequest(model="small", messages=(Message(Role.USER, "Hi."),), kept_output=LEAVE)
+CACHING = OutputCaching(tenant="acme", part_of="k", generation=5, refresh=False, ttl_seconds=60, tags=("a",))
+HI = ChatRequest(model="small", messages=(Message(Role.USER, "Hi."),), output_caching=CACHING)
 SEND = Tool("send", "Sends a letter.", {}, has_side_effects=True)
 SENDING = ToolCall("call_1", "send", "{}")
 
@@ -96,13 +96,13 @@ async def test_it_is_looked_up_and_kept_as_a_part_of_its_answer() -> None:
 async def test_another_answers_part_is_the_same_output() -> None:
     kept = Kept()
     await kept.say()
-    assert await kept.say(kept_output=msgspec.structs.replace(LEAVE, answer_key="other")) == REPLAYED
+    assert await kept.say(output_caching=msgspec.structs.replace(CACHING, part_of="other")) == REPLAYED
 
 
 async def test_another_tenant_or_another_question_has_its_own_output() -> None:
     kept = Kept()
     await kept.say()
-    await kept.say(kept_output=msgspec.structs.replace(LEAVE, tenant="rival"))
+    await kept.say(output_caching=msgspec.structs.replace(CACHING, tenant="rival"))
     await kept.say(messages=(Message(Role.USER, "Ho."),))
     assert len(kept.model.requests) == 3
 
@@ -110,7 +110,7 @@ async def test_another_tenant_or_another_question_has_its_own_output() -> None:
 async def test_without_leave_the_model_is_asked_and_nothing_is_kept() -> None:
     kept = Kept()
     for _ in range(2):
-        assert await kept.say(kept_output=None) == list(SAID)
+        assert await kept.say(output_caching=None) == list(SAID)
     assert (len(kept.model.requests), kept.cache.look_ups, kept.cache.kept) == (2, [], {})
 
 
@@ -118,7 +118,7 @@ async def test_a_refresh_asks_the_model_anew_and_replaces_what_it_said() -> None
     kept = Kept()
     await kept.say()
     kept.model.answer = (Delta("Ho"), STOP)
-    assert await kept.say(kept_output=msgspec.structs.replace(LEAVE, refresh=True)) == [Delta("Ho"), STOP]
+    assert await kept.say(output_caching=msgspec.structs.replace(CACHING, refresh=True)) == [Delta("Ho"), STOP]
     assert await kept.say() == [Delta("Ho"), STOP]
 
 

@@ -2,11 +2,11 @@
 
 from services.agent.chat_agent import ChatAgent
 from services.agent.conversation import Message, Role, Sampling, Tool
-from services.agent.ports import AgentTurn, ChatRequest, KeptOutput
+from services.agent.ports import AgentTurn, ChatRequest, OutputCaching
 from tests.unit.agent.scripted_model import ScriptedModel
 from tests.unit.agent.world import HELLO
 
-KEPT = KeptOutput(tenant="acme", answer_key="k", generation=5, refresh=False, ttl_seconds=None, tags=())
+CACHING = OutputCaching(tenant="acme", part_of="k", generation=5, refresh=False, ttl_seconds=None, tags=())
 
 
 async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -> None:
@@ -18,7 +18,7 @@ async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -
         tools=(Tool("add", "", {}),),
         tool_choice="add",
         tenant="acme",
-        kept_output=KEPT,
+        output_caching=CACHING,
     )
     assert [event async for event in ChatAgent(model).run(turn)] == list(HELLO)
     assert model.requests == [
@@ -28,6 +28,6 @@ async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -
             sampling=turn.sampling,
             tools=turn.tools,
             tool_choice="add",
-            kept_output=KEPT,
+            output_caching=CACHING,
         )
     ]

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from meshkit.cache_control import MAX_TAGS
 from meshkit.errors import Reason, ShoalError
 from services.agent.conversation import Message, Role, Sampling, Tool, ToolCall
-from services.agent.request import MAX_STOPS, MAX_TAGS, MAX_TOOLS, CacheControl, TurnRequest, check, check_id
+from services.agent.request import MAX_STOPS, MAX_TOOLS, CacheControl, TurnRequest, check, check_id
 
 TASK_MAX_BYTES = 100
 CALL = ToolCall("call_1", "add", "{}")

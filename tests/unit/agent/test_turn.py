@@ -56,7 +56,7 @@ async def test_the_agent_is_given_the_whole_prompt() -> None:
         TurnRequest(task="Add.", model="large", sampling=Sampling(seed=1), tools=(tool,), tool_choice="add")
     )
     (turn,) = world.agent.turns
-    assert turn.kept_output is not None
+    assert turn.output_caching is not None
     assert turn == AgentTurn(
         model="large",
         messages=(Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Add.")),
@@ -64,7 +64,7 @@ async def test_the_agent_is_given_the_whole_prompt() -> None:
         tools=(tool,),
         tool_choice="add",
         tenant="acme",
-        kept_output=turn.kept_output,
+        output_caching=turn.output_caching,
     )
 
 

@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Never
+from typing import Any, Never
+
+import msgspec
 
 from meshkit import call
 from meshkit.call import Call
@@ -21,7 +23,7 @@ from services.agent.preference_store import MemoryPreferenceStore
 from services.agent.pricing import PriceList
 from services.agent.renewals import Renewals
 from services.agent.report import CacheReport, Started
-from services.agent.request import TurnRequest
+from services.agent.request import CacheControl, TurnRequest
 from services.agent.reservations import Reserver
 from services.agent.session_store import MemorySessionStore
 from services.agent.time_words import TimeWords
@@ -34,10 +36,22 @@ STALE_SECONDS = 60.0
 NOW = 1_800_000_000.0
 STOP = Completed(FinishReason.STOP)
 HELLO: Sequence[AnswerEvent] = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000), STOP)
+PRICED: Sequence[AnswerEvent] = (Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000, 21.0), STOP)
+"""HELLO as a turn of the model "small" gives it."""
+TASK = TurnRequest(task="Say hello.")
 ACME = Identity("acme", "premium", "key_1", Authentication.API_KEY, NOW)
 METERED = Identity("acme", "premium", "key_1", Authentication.API_KEY, NOW, metered=True)
 UNCHECKED = Identity("unchecked", "anonymous", "", Authentication.UNCHECKED, NOW)
 ANONYMOUS = Identity("anonymous-1", "anonymous", "203.0.113.7/32", Authentication.ANONYMOUS, NOW)
+
+
+def asking(**control: Any) -> TurnRequest:
+    """For TASK, with the cache used like this."""
+    return msgspec.structs.replace(TASK, cache=CacheControl(**control))
+
+
+def text_of(answer: Sequence[AnswerEvent]) -> str:
+    return "".join(event.text for event in answer if isinstance(event, Delta))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,7 @@ class Asked:
     tags: Sequence[str] = ()
     generation: int = 0
     refresh: bool = False
+    only: bool = False
 
 
 class MemoryCache:
@@ -61,7 +76,7 @@ class MemoryCache:
         """The leads with which answers were handed in, by key."""
         self.look_ups: list[Asked] = []
         self.invalidated: set[str] = set()
-        """Keys whose answers are not found any more, until another is kept."""
+        """Keys and tags whose answers are not found any more, until another is kept."""
         self.age_seconds = 7.0
         self.is_gone = False
         self._renewed: set[str] = set()
@@ -75,18 +90,20 @@ class MemoryCache:
         tags: Sequence[str] = (),
         generation: int = 0,
         refresh: bool = False,
+        only: bool = False,
     ) -> CachedAnswer | Lead | None:
-        asked = Asked(key=key, kind=kind, part_of=part_of, tags=tags, generation=generation, refresh=refresh)
-        self.look_ups.append(asked)
+        self.look_ups.append(
+            Asked(key=key, kind=kind, part_of=part_of, tags=tags, generation=generation, refresh=refresh, only=only)
+        )
         if self.is_gone:
             return None
         lead = Lead(key, kind, generation=len(self.look_ups))
-        if not refresh and key in self.invalidated:
-            return dataclasses.replace(lead, anew=True)
+        if not refresh and self.invalidated & {key, *tags}:
+            return dataclasses.replace(lead, refresh=True)
         if refresh or key not in self.kept:
             return lead
         answer = dataclasses.replace(self.kept[key], age_seconds=self.age_seconds)
-        if answer.is_stale and key not in self._renewed:
+        if answer.is_stale and not only and key not in self._renewed:
             self._renewed.add(key)
             return dataclasses.replace(answer, renewal=lead)
         return answer
@@ -104,7 +121,7 @@ class MemoryCache:
             return None
         lifetime = Lifetime(ttl_seconds=ttl_seconds or TTL_SECONDS, stale_seconds=STALE_SECONDS)
         self.leads[lead.key] = lead
-        self.invalidated.discard(lead.key)
+        self.invalidated -= {lead.key, *tags}
         self.kept[lead.key] = CachedAnswer(
             model=model,
             events=tuple(events),

@@ -17,7 +17,7 @@ class BrokenLevel:
     async def get(self, key: str, now: float) -> Entry | None:
         raise LevelUnavailableError("broken")
 
-    async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         raise LevelUnavailableError("broken")
 
     def holdings(self) -> Holdings:
@@ -36,8 +36,8 @@ class DamagedLevel:
             raise CorruptEntryError(key)
         return entry
 
-    async def put(self, key: str, entry: Entry, policy: Policy, now: float) -> bool:
-        return await self._stored.put(key, entry, policy, now)
+    async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
+        return await self._stored.put(key, entry, policy, now, promoted=promoted)
 
     def holdings(self) -> Holdings:
         return Holdings()

@@ -9,22 +9,24 @@ from services.cache.counts import new_counts
 from services.cache.entry import Entry, Worth
 from services.cache.generations.generation_watcher import GenerationWatcher
 from services.cache.generations.generations import Generations
-from services.cache.generations.memory_generation_log import MemoryGenerationLog
 from services.cache.hierarchy import Hierarchy
 from services.cache.leases import MemoryLeases
 from services.cache.levels.level import Level
 from services.cache.place import ALONE, Place, Whole
 from services.cache.policies import DEFAULT_POLICIES, LevelName, PolicyName
 from services.cache.ttl_tuning import TunedTtl
+from tests.memory_generation_log import MemoryGenerationLog
 from tests.unit.cache.levels_at_hand import memory
 
 NOW = 1_700_000_000.0
 KEY = "ab" * 32
+TTL = 3600
+STALE = 300
 OTHER_KEY = "cd" * 32
 PLACE = Place("acme", PolicyName.RESPONSE, KEY)
 POLICIES = {
     **DEFAULT_POLICIES,
-    PolicyName.RESPONSE: replace(DEFAULT_POLICIES[PolicyName.RESPONSE], stale_seconds=300, max_bytes=1000),
+    PolicyName.RESPONSE: replace(DEFAULT_POLICIES[PolicyName.RESPONSE], stale_seconds=STALE, max_bytes=1000),
     PolicyName.MODEL_OUTPUT: replace(DEFAULT_POLICIES[PolicyName.MODEL_OUTPUT], levels=(LevelName.L2,)),
 }
 
@@ -63,16 +65,18 @@ class CacheProcess:
         )
         self._shared = shared
 
-    async def open(self, place: Place = PLACE, *, whole: Whole = ALONE, refresh: bool = False) -> Hit | Lead:
-        return await self.answers.open(place, whole=whole, refresh=refresh, now=self._shared.now)
+    async def open(
+        self, place: Place = PLACE, *, whole: Whole = ALONE, refresh: bool = False, only: bool = False
+    ) -> Hit | Lead:
+        return await self.answers.open(place, whole=whole, refresh=refresh, only=only, now=self._shared.now)
 
     async def lead(self, place: Place = PLACE, *, whole: Whole = ALONE, refresh: bool = False) -> Lead:
         opened = await self.open(place, whole=whole, refresh=refresh)
         assert isinstance(opened, Lead), "found, though it must not be"
         return opened
 
-    async def hit(self, place: Place = PLACE, *, whole: Whole = ALONE) -> Hit:
-        opened = await self.open(place, whole=whole)
+    async def hit(self, place: Place = PLACE, *, whole: Whole = ALONE, only: bool = False) -> Hit:
+        opened = await self.open(place, whole=whole, only=only)
         assert isinstance(opened, Hit), "not found"
         return opened
 

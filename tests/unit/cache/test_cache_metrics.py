@@ -7,20 +7,15 @@ from prometheus_client import CollectorRegistry
 from services.cache.cache_metrics import CacheCollector
 from services.cache.entry import Worth
 from services.cache.policies import PolicyName
+from services.cache.statistics import Statistics
 from services.cache.ttl_tuning import Direction
 from tests.unit.cache.processes import CacheProcess, Shared, new_process
 
 
 def registered(process: CacheProcess, *, news_age_seconds: float) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(
-        CacheCollector(
-            counts=process.counts,
-            hierarchy=process.hierarchy,
-            ttls=process.ttls,
-            news_age_seconds=lambda: news_age_seconds,
-        )
-    )
+    statistics = Statistics(counts=process.counts, holdings=process.hierarchy.holdings, ttls=process.ttls)
+    registry.register(CacheCollector(statistics, news_age_seconds=lambda: news_age_seconds))
     return registry
 
 
@@ -42,7 +37,7 @@ async def test_uses_savings_and_refusals_are_shown() -> None:
     await process.hit()
     shared.now += 3600
     await process.hit()
-    await process.answers.invalidate("acme/tenant/")
+    await process.watcher.invalidate("acme/tenant/")
     await process.lead()
     held = process.hierarchy.holdings()
     size_bytes = next(iter(held.values())).size_bytes

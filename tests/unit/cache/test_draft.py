@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.draft import Draft
-from services.cache.entry import event_bytes
+from services.cache.events import Events, event_bytes
 
 
 def test_events_are_kept_in_order() -> None:
     draft = Draft(max_bytes=1000)
     draft.append([b"one", b"two"])
     draft.append([b"three"])
-    assert draft.events == (b"one", b"two", b"three")
+    assert list(draft.events) == [b"one", b"two", b"three"]
 
 
 def test_an_answer_of_exactly_the_limit_is_kept_and_one_byte_more_is_not() -> None:
@@ -42,7 +42,7 @@ def test_of_a_long_context_the_last_events_are_kept() -> None:
     draft = Draft(max_bytes=3 * event_bytes(b"1"), keeps_last=3)
     draft.append([b"1", b"2"])
     draft.append([b"3", b"4", b"5"])
-    assert draft.events == (b"3", b"4", b"5")
+    assert list(draft.events) == [b"3", b"4", b"5"]
     assert draft.size_bytes == 3 * event_bytes(b"1")
     assert draft.fits
 
@@ -62,11 +62,12 @@ def test_what_is_kept_is_the_whole_answer_or_nothing(batches: list[list[bytes]],
     draft = Draft(max_bytes=limit)
     for batch in batches:
         draft.append(batch)
-    whole = tuple(event for batch in batches for event in batch)
+    whole = [event for batch in batches for event in batch]
     assert draft.size_bytes == sum(map(event_bytes, whole))
     assert draft.fits == (draft.size_bytes <= limit)
     if draft.fits:
-        assert draft.events == whole
+        assert draft.events == Events.of(whole)
+        assert draft.events.size_bytes == draft.size_bytes
 
 
 @given(batches=batches_of_events, limit=st.integers(0, 300), keeps_last=st.integers(1, 6))
@@ -80,4 +81,4 @@ def test_what_fits_at_every_moment_is_kept(batches: list[list[bytes]], limit: in
         fitted &= sum(map(event_bytes, whole[-keeps_last:])) <= limit
         assert draft.fits is fitted
         if fitted:
-            assert draft.events == tuple(whole[-keeps_last:])
+            assert draft.events == Events.of(whole[-keeps_last:])

@@ -1,8 +1,11 @@
 """An entry: until when it is fresh, stale and an answer at all, how old it is, and how large."""
 
-from services.cache.entry import Entry
+from dataclasses import replace
 
-ENTRY = Entry(events=(b"one", b"", b"three"), created=1000.0, ttl_seconds=60.0, stale_seconds=20.0)
+from services.cache.entry import Entry
+from services.cache.events import Events
+
+ENTRY = Entry(events=Events.of([b"one", b"", b"three"]), created=1000.0, ttl_seconds=60.0, stale_seconds=20.0)
 
 
 def test_an_entry_is_fresh_for_its_time_to_live_then_stale_then_no_answer() -> None:
@@ -12,9 +15,17 @@ def test_an_entry_is_fresh_for_its_time_to_live_then_stale_then_no_answer() -> N
 
 
 def test_an_entry_without_stale_time_is_never_stale() -> None:
-    entry = Entry(events=(), created=1000.0, ttl_seconds=60.0)
+    entry = Entry(events=Events.of([]), created=1000.0, ttl_seconds=60.0)
     assert entry.expires == entry.fresh_until == 1060.0
     assert not any(entry.is_stale(now) for now in (1000.0, 1059.999, 1060.0, 1061.0))
+
+
+def test_the_newer_of_two_is_that_of_the_later_generation_and_else_the_one_made_later() -> None:
+    later = replace(ENTRY, created=1001.0)
+    next_generation = replace(ENTRY, created=990.0, generation=1)
+    in_order = [ENTRY, later, next_generation]
+    newer = [[one.is_newer_than(other) for other in in_order] for one in in_order]
+    assert newer == [[False, False, False], [True, False, False], [True, True, False]]
 
 
 def test_the_age_is_never_negative() -> None:
@@ -22,6 +33,6 @@ def test_the_age_is_never_negative() -> None:
     assert ENTRY.age_seconds(990.0) == 0.0
 
 
-def test_the_size_is_that_of_the_events_and_their_lengths() -> None:
-    assert ENTRY.size_bytes == 8 + 3 * 4
-    assert Entry(events=(), created=1000.0, ttl_seconds=60.0).size_bytes == 0
+def test_the_size_is_that_of_the_events_and_what_stands_before_each() -> None:
+    assert ENTRY.size_bytes == 8 + 3 * 2
+    assert Entry(events=Events.of([]), created=1000.0, ttl_seconds=60.0).size_bytes == 0

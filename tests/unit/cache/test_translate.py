@@ -13,17 +13,19 @@ from services.cache import translate
 from services.cache.answers import Hit, Inspection, Lead, Shown, Terms
 from services.cache.counts import new_counts
 from services.cache.entry import Entry, Worth
+from services.cache.events import Events
 from services.cache.generations.scopes import key_scope
 from services.cache.levels.level import Holdings
 from services.cache.place import ALONE, Place, Whole
 from services.cache.policies import DEFAULT_POLICIES, LevelName, PolicyName
+from services.cache.statistics import Statistics
 from services.cache.ttl_tuning import TunedTtl
 from shoal.cache.v1 import cache_pb2 as pb
 
 NOW = 1_700_000_000.0
 KEY = "0123456789abcdef" * 4
 ENTRY = Entry(
-    events=(b"one", b"two"),
+    events=Events.of([b"one", b"two"]),
     created=NOW - 5,
     ttl_seconds=60,
     stale_seconds=30,
@@ -186,7 +188,7 @@ def test_a_hit_tells_all_about_the_answer(renewal: Lead | None) -> None:
 
 
 def test_a_hit_on_an_empty_answer_is_a_hit() -> None:
-    empty = Entry(events=(), created=NOW, ttl_seconds=1)
+    empty = Entry(events=Events.of([]), created=NOW, ttl_seconds=1)
     assert translate.open_response(Hit(empty, LevelName.L1), NOW).WhichOneof("outcome") == "hit"
 
 
@@ -202,7 +204,7 @@ def test_an_inspection_shows_everything() -> None:
     stored = pb.StoredEntry(
         level="l2",
         events=[b"one", b"two"],
-        size_bytes=14,
+        size_bytes=10,
         age_seconds=5,
         ttl_seconds=60,
         stale_seconds=30,
@@ -221,12 +223,10 @@ def test_stats_tell_levels_in_sum_and_by_policy() -> None:
         counts[name].levels[LevelName.L1].corrupt = 1
     for _ in range(2):
         counts[PolicyName.RESPONSE].count_hit(Worth(3, 4, 0.5), is_stale=True)
-    response = translate.stats_response(
-        counts=counts,
-        holdings={LevelName.L1: Holdings(entries=4, size_bytes=5, evictions=6), LevelName.L2: Holdings()},
-        ttls={name: TunedTtl(policy, target_hit_rate=0.7) for name, policy in DEFAULT_POLICIES.items()},
-        replica="cache-1",
-    )
+    held = {LevelName.L1: Holdings(entries=4, size_bytes=5, evictions=6), LevelName.L2: Holdings()}
+    ttls = {name: TunedTtl(policy, target_hit_rate=0.7) for name, policy in DEFAULT_POLICIES.items()}
+    statistics = Statistics(counts=counts, holdings=lambda: held, ttls=ttls)
+    response = translate.stats_response(statistics, replica="cache-1")
     assert response.replica == "cache-1"
     assert list(response.levels) == [
         pb.LevelStats(level="l1", hits=5, corrupt=2, entries=4, size_bytes=5, evictions=6),

@@ -159,13 +159,14 @@ def test_sampling_is_handed_on() -> None:
 
 def test_tools_are_handed_on() -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "number"}}}
-    tool = {
+    tool: dict[str, Any] = {
         "type": "function",
         "function": {"name": "add", "description": "Adds.", "parameters": parameters, "strict": True},
     }
-    assert list(turn(tools=[tool]).tools) == [
-        pb.Tool(name="add", description="Adds.", parameters=struct("tools", parameters))
-    ]
+    expected = pb.Tool(name="add", description="Adds.", parameters=struct("tools", parameters))
+    assert list(turn(tools=[tool]).tools) == [expected]
+    tool["function"]["has_side_effects"] = expected.has_side_effects = True
+    assert list(turn(tools=[tool]).tools) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,16 @@ def test_a_person_sees_every_fact_of_every_level() -> None:
     assert first.splitlines()[0] == "l1: fresh"
     for fact in ("10.0 s", "90.0 s", "60.0 s after that", "5,000 bytes, 1 events", "a, b", "77", "1,200", "$0.250000"):
         assert fact in first
-    assert second.startswith("l2: invalidated\n")
+    assert second.startswith("l2: invalidated, no look-up finds it\n")
+
+
+def test_what_is_invalidated_is_not_said_to_be_fresh_or_given_out() -> None:
+    shown = text(entry(invalidated=True))
+    assert "10.0 s" in shown
+    assert "fresh for" not in shown
+    assert "stale for" not in shown
+    [found] = told(entry(invalidated=True))["entries"]
+    assert (found["state"], found["fresh_for_seconds"], found["stale_for_seconds"]) == ("invalidated", 0, 0)
 
 
 def test_levels_that_could_not_be_asked_are_named() -> None:

@@ -2,8 +2,9 @@
 
 import json
 
+from envoyconf.topology import Topology
 from launcher import cache_stats
-from launcher.cache_commands import POLICIES
+from launcher.cache_policies import POLICIES
 from shoal.cache.v1 import cache_pb2
 
 STATS = cache_pb2.StatsResponse(
@@ -39,8 +40,8 @@ def cells(first: str) -> list[list[str]]:
     return [line.split() for line in lines() if line.split()[:1] == [first]]
 
 
-def test_each_level_has_a_line_with_its_counts() -> None:
-    assert cells("l2") == [["l2", "0", "0", "-", "0", "0", "0", "0", "0", "0"]]
+def test_each_level_has_a_line_with_its_counts_and_what_it_holds_unless_that_is_shared() -> None:
+    assert cells("l2") == [["l2", "0", "0", "-", "0", "0", "0", "-", "-", "-"]]
     assert cells("l1")[0] == ["l1", "30", "10", "75.0%", "10", "2", "1", "4", "6", "12,345"]
 
 
@@ -54,7 +55,11 @@ def test_each_policy_has_a_line_one_below_it_for_each_level_and_one_for_what_it_
 def test_it_says_whose_numbers_these_are_and_where_the_others_are() -> None:
     assert lines()[0] == "cache-2, since it started"
     assert "those of cache-2 alone" in cache_stats.as_tables(STATS)
-    assert "/metrics" in cache_stats.as_tables(STATS)
+    assert "http://127.0.0.1:9111/metrics" in cache_stats.as_tables(STATS)
+
+
+def test_where_the_numbers_are_is_where_the_mesh_has_them() -> None:
+    assert Topology.default(caches=2).cache.metrics_ports == (9111, 9112)
 
 
 def test_programs_get_every_number() -> None:
@@ -64,14 +69,16 @@ def test_programs_get_every_number() -> None:
         "level": "l1", "hits": 30, "misses": 10, "hit_rate": 0.75, "stores": 10, "corrupt": 2, "failures": 1,
         "evictions": 4, "entries": 6, "size_bytes": 12_345,
     }  # fmt: skip
-    assert told["levels"][1]["hit_rate"] is None
+    assert [told["levels"][1][name] for name in ("hit_rate", "evictions", "entries", "size_bytes")] == [None] * 4
     [policy] = told["policies"]
     assert (policy["policy"], policy["stale_hits"], policy["ttl_seconds"]) == ("tool_result", 3, 600)
     assert policy["saved"] == {"input_tokens": 1000, "output_tokens": 234, "cost_usd": 0.5}
 
 
 def test_the_policies_that_can_be_named_are_those_of_the_protocol() -> None:
-    known = {
-        cache_stats.policy_name(value) for value in cache_pb2.Policy.values() if value != cache_pb2.POLICY_UNSPECIFIED
+    assert POLICIES == {
+        "response": cache_pb2.POLICY_RESPONSE,
+        "model_output": cache_pb2.POLICY_MODEL_OUTPUT,
+        "conversation_context": cache_pb2.POLICY_CONVERSATION_CONTEXT,
+        "tool_result": cache_pb2.POLICY_TOOL_RESULT,
     }
-    assert set(POLICIES) == known

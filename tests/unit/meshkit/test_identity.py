@@ -20,9 +20,9 @@ from meshkit.identity import (
     require_known,
     require_operator,
 )
+from tests.mesh_identity import SECRET, SIGNER
 
 NOW = 1_000_000.0
-SIGNER = IdentitySigner(b"the mesh secret of these tests, 32 bytes or more")
 SIGNED = SIGNER.sign(Identity("acme", "premium", "key_1", Authentication.API_KEY, NOW + 60))
 
 identities = st.builds(
@@ -118,7 +118,7 @@ def test_a_short_secret_is_refused() -> None:
 
 def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(tmp_path: Path) -> None:
     file = tmp_path / "secret"
-    file.write_bytes(b"the mesh secret of these tests, 32 bytes or more\n")
+    file.write_bytes(SECRET + b"\n")
     assert IdentitySigner.from_file(str(file)).verify([SIGNED], NOW).tenant == "acme"
 
 

@@ -142,5 +142,10 @@ def test_a_slip_of_the_pen_is_noticed_and_the_right_name_suggested() -> None:
     ]
 
 
+def test_what_examples_keep_a_clients_address_and_key_in_is_no_slip_of_the_pen() -> None:
+    assert unknown_variables([KitchenSettings], {"SHOAL_URL": "http://there", "SHOAL_KEY": "sk-shoal-"}) == []
+    assert unknown_variables([KitchenSettings], {"SHOAL_URLS": "http://there"}) != []
+
+
 def test_a_variable_that_any_kind_knows_is_known() -> None:
     assert unknown_variables([KitchenSettings, ServiceSettings], GIVEN | {"SHOAL_REPLICA": "one"}) == []

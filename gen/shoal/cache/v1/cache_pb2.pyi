@@ -65,6 +65,7 @@ class OpenRequest(_message.Message):
     REFRESH_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The answer's key: 64 hexadecimal digits."""
     policy: Global___Policy.ValueType
@@ -79,10 +80,14 @@ class OpenRequest(_message.Message):
     """The generation of the lead for which this is looked up: a process that has not heard so far hears first, and if it
     cannot, the caller leads at once. 0 if there is none.
     """
+    only: _builtins.bool
+    """The caller does not compute: it takes no lead and no renewal. A lead that it is told of all the same only says that
+    the answer is not here.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Tags of the answer that this is a part of, as in PublishBegin: when one of them is invalidated, this is not found
-        any more by who asks with it.
+        """The tags with which this is asked for, as in PublishBegin; for a part, those of the answer that it is a part of. When
+        one of them is invalidated, this is not found any more by who asks with it.
         """
 
     def __init__(
@@ -94,10 +99,11 @@ class OpenRequest(_message.Message):
         refresh: _builtins.bool = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         generation: _builtins.int = ...,
+        only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key", b"key", "part_of", b"part_of", "policy", b"policy", "refresh", b"refresh", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key", b"key", "only", b"only", "part_of", b"part_of", "policy", b"policy", "refresh", b"refresh", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,7 +168,7 @@ class Hit(_message.Message):
     @_builtins.property
     def renewal(self) -> Global___Lead:
         """Present for one caller when the answer is older than ttl_seconds: it is asked to compute the answer anew, beside
-        using this one.
+        using this one. If it does not, another is asked after a while.
         """
 
     def __init__(

@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.Text, nullable=False),
         sa.Column("policy", sa.Text, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("created", sa.Double, nullable=False),
         sa.Column("expires", sa.Double, nullable=False, index=True),
     )

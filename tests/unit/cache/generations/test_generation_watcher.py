@@ -11,7 +11,7 @@ from meshkit.errors import Reason, ShoalError
 from services.cache.generations.generation_log import GenerationsUnavailableError
 from services.cache.generations.generation_watcher import POLL_SECONDS, GenerationWatcher
 from services.cache.generations.generations import Generations, News
-from services.cache.generations.memory_generation_log import MemoryGenerationLog
+from tests.memory_generation_log import MemoryGenerationLog
 
 A, B = "acme/tag/a", "acme/tag/b"
 

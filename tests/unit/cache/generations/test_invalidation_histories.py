@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.cache.generations.generation_watcher import GenerationWatcher
 from services.cache.generations.generations import Generations, News
-from services.cache.generations.memory_generation_log import MemoryGenerationLog
+from tests.memory_generation_log import MemoryGenerationLog
 
 PROCESSES = 3
 SCOPES = ("a", "b", "c")

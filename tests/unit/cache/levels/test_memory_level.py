@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.entry import Entry
+from services.cache.events import Events
 from services.cache.eviction.choice import EvictionName, eviction_named
 from services.cache.levels.footprint import footprint_bytes
 from services.cache.levels.level import Holdings
@@ -36,7 +37,7 @@ def level_of(
 
 
 def entry_of(event: bytes, *, created: float = NOW, ttl_seconds: float = TTL) -> Entry:
-    return Entry(events=(event,), created=created, ttl_seconds=ttl_seconds)
+    return Entry(events=Events.of([event]), created=created, ttl_seconds=ttl_seconds)
 
 
 def size_of(key: str, entry: Entry, eviction: EvictionName = EvictionName.RECENCY_FREQUENCY) -> int:
@@ -165,6 +166,22 @@ async def test_an_entry_larger_than_the_level_is_not_kept_and_drives_nobody_out(
     assert await kept(level, ["small", "large"], NOW) == ["small"]
 
 
+async def test_an_entry_that_is_too_large_lets_the_older_one_go_that_would_be_found_in_its_place() -> None:
+    level = level_of(max_bytes=2000)
+    await put(level, "key", entry_of(b"older"))
+    assert not await put(level, "key", entry_of(bytes(2000), created=NOW + 1), NOW + 1)
+    assert await level.get("key", NOW + 1) is None
+    assert level.holdings() == Holdings()
+
+
+async def test_an_older_entry_that_is_too_large_leaves_the_newer_one() -> None:
+    level = level_of(max_bytes=2000)
+    newer = entry_of(b"newer")
+    await put(level, "key", newer)
+    assert not await put(level, "key", entry_of(bytes(2000), created=NOW - 1))
+    assert await level.get("key", NOW) == newer
+
+
 async def test_the_last_byte_of_room_can_be_used() -> None:
     entry = entry_of(b"answer")
     level = level_of(max_bytes=2 * size_of("a", entry))
@@ -182,18 +199,10 @@ async def test_an_expired_entry_is_let_go_when_it_is_asked_for() -> None:
 
 async def test_a_stale_entry_is_given_out_until_it_expires() -> None:
     level = level_of()
-    entry = Entry(events=(b"answer",), created=NOW, ttl_seconds=TTL, stale_seconds=10)
+    entry = Entry(events=Events.of([b"answer"]), created=NOW, ttl_seconds=TTL, stale_seconds=10)
     await put(level, "key", entry)
     assert await level.get("key", NOW + TTL + 9.9) == entry
     assert await level.get("key", NOW + TTL + 10) is None
-
-
-async def test_an_older_answer_does_not_replace_a_newer_one() -> None:
-    level = level_of()
-    newer = entry_of(b"newer")
-    await put(level, "key", newer)
-    assert not await put(level, "key", entry_of(b"older", created=NOW - 1))
-    assert await level.get("key", NOW) == newer
 
 
 @pytest.mark.parametrize("eviction", EvictionName)

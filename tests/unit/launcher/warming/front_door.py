@@ -3,21 +3,22 @@
 import asyncio
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from launcher.warming.answers import Reply
 from launcher.warming.front_door import NoAnswerError
 from launcher.warming.journal import Journal
 from launcher.warming.report import Report
-from launcher.warming.tasks import Wishes, read_tasks
+from launcher.warming.tasks import BadLine, Task, Wishes, read_tasks
 from launcher.warming.warmer import Warmer
 
 USAGE = {"input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5}
 
 
 def answer(status: str, **cache: Any) -> Reply:
-    return Reply(200, json.dumps({"usage": USAGE, "cache": {"status": status, **cache}}).encode())
+    said = {"output": "Yes.", "finish_reason": "stop", "usage": USAGE, "cache": {"status": status, **cache}}
+    return Reply(200, json.dumps(said).encode())
 
 
 def busy(after_seconds: float) -> Reply:
@@ -55,11 +56,12 @@ class MemoryDoor:
 
 
 class Run:
-    """One run over the lines, with a journal in memory; `replies` are by task."""
+    """One run over the lines, or over `tasks`, with a journal in memory; `replies` are by task."""
 
     def __init__(
         self,
         *lines: str,
+        tasks: Iterator[Task | BadLine] | None = None,
         replies: Mapping[str, list[Reply | None]] | None = None,
         journal: io.StringIO | None = None,
         now: float = 0.0,
@@ -71,7 +73,8 @@ class Run:
         self.stop = asyncio.Event()
         self.report = Report(lambda: None)
         self.door = MemoryDoor(replies or {}, lambda task: self.stop.set() if task == stop_at else None)
-        self._lines = lines
+        self._lines = len(lines)
+        self._tasks = tasks or read_tasks(io.BytesIO("\n".join(lines).encode()), Wishes(ttl_seconds=100))
         self._at_once = at_once
         self._warmer = Warmer(
             self.door,
@@ -84,6 +87,5 @@ class Run:
 
     async def done(self) -> str:
         """Runs to its end. Returns the report."""
-        file = io.BytesIO("\n".join(self._lines).encode())
-        await self._warmer.run(read_tasks(file, Wishes(ttl_seconds=100)), at_once=self._at_once)
-        return self.report.text(lines=len(self._lines), seconds=1.0)
+        await self._warmer.run(self._tasks, at_once=self._at_once)
+        return self.report.text(lines=self._lines, seconds=1.0)

@@ -11,16 +11,19 @@ from launcher.warming.tasks import Task, Wishes, task_of
 USAGE = {"input_tokens": 10, "output_tokens": 20, "cost_usd": 0.5}
 
 
-def verdict(reply: Reply, ttl_seconds: int = 1000) -> Verdict:
-    task = task_of(1, b'"x"', Wishes(ttl_seconds=ttl_seconds))
+def verdict(reply: Reply, *tags: str) -> Verdict:
+    task = task_of(1, b'"x"', Wishes(ttl_seconds=1000, tags=tags))
     assert isinstance(task, Task)
     return judge(reply, task)
 
 
+def reply(cache: dict[str, Any], *, output: str = "Yes.", finish_reason: str = "stop", **said: Any) -> Reply:
+    answer = {"output": output, "finish_reason": finish_reason, "usage": USAGE, "cache": cache, **said}
+    return Reply(200, json.dumps(answer).encode())
+
+
 def answered(status: str, **cache: Any) -> Verdict:
-    return verdict(
-        Reply(200, json.dumps({"output": "", "usage": USAGE, "cache": {"status": status, **cache}}).encode())
-    )
+    return verdict(reply({"status": status, **cache}))
 
 
 def refused(status: int, **problem: Any) -> Verdict:
@@ -37,6 +40,11 @@ def test_what_is_there_for_long_enough_took_nothing() -> None:
     assert answered("hit", age_seconds=450.0, ttl_seconds=950.0) == Result(Outcome.PRESENT)
 
 
+def test_what_is_there_already_keeps_its_tags_and_that_is_said_to_who_wished_others() -> None:
+    hit = reply({"status": "hit", "age_seconds": 1.0, "ttl_seconds": 950.0})
+    assert verdict(hit, "faq") == Result(Outcome.PRESENT_WITH_ITS_TAGS)
+
+
 @pytest.mark.parametrize(
     "cache", [{"age_seconds": 451.0, "ttl_seconds": 950.0}, {"age_seconds": 5, "ttl_seconds": 4}, {}]
 )
@@ -50,6 +58,22 @@ def test_what_was_not_kept_is_said_with_what_it_took(status: str, ttl: float | N
     assert isinstance(result, Result)
     assert (result.outcome, result.usage) == (Outcome.NOT_CACHEABLE, Usage(10, 20, 0.5))
     assert result.reason
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"finish_reason": "length"}, "cut off at the limit of its tokens"),
+        ({"finish_reason": "content_filter"}, "withheld"),
+        ({"output": ""}, "it is empty"),
+        ({"output": "", "tool_calls": [{"id": "1", "name": "look", "arguments": "{}"}]}, "too large, for example"),
+        ({}, "too large, for example"),
+    ],
+)
+def test_why_an_answer_was_not_kept_is_said_if_the_answer_tells(said: dict[str, Any], why: str) -> None:
+    result = verdict(reply({"status": "miss"}, **said))
+    assert isinstance(result, Result)
+    assert why in result.reason
 
 
 @pytest.mark.parametrize("status", [429, 503])

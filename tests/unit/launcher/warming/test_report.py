@@ -1,7 +1,7 @@
 """What a run says at its end."""
 
 from launcher.warming.answers import Outcome, Result, Usage
-from launcher.warming.report import SHOWN_LINES, Report
+from launcher.warming.report import ASKED_AGAIN, SHOWN_LINES, Report
 
 
 def report_of(*results: Result) -> Report:
@@ -26,6 +26,7 @@ def test_lines_are_counted_by_what_became_of_them_with_what_they_took() -> None:
         "used: 1,501 tokens in, 26 out, $0.750000",
         "not cacheable:",
         "  line 3: asks about now",
+        ASKED_AGAIN,
     ]
     assert report.is_complete
 
@@ -40,6 +41,17 @@ def test_the_first_failures_are_told_and_the_others_counted() -> None:
         "The same command goes on with what failed and what was left.",
     ]
     assert not report.is_complete
+
+
+def test_failures_are_told_in_the_order_of_their_lines_whichever_was_done_first() -> None:
+    report = Report(lambda: None)
+    for line in range(2 * SHOWN_LINES, 0, -1):
+        report.add(line, Result(Outcome.FAILED, "no"))
+    text = report.text(lines=30, seconds=1.0)
+    told = [line for line in text.splitlines() if line.startswith("  line")]
+    assert told == [f"  line {line}: no" for line in range(1, SHOWN_LINES + 1)]
+    assert f"and {SHOWN_LINES} more" in text
+    assert ASKED_AGAIN not in text
 
 
 def test_a_run_that_ended_early_says_the_first_reason() -> None:

@@ -58,17 +58,23 @@ def test_a_stream_is_asked_for_as_a_plain_answer() -> None:
         (b'"\xff"', "is no JSON"),
         (b'{"task": NaN}', "is no JSON"),
         (b'{"context": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is no JSON"),
-        (b"7", "Expected `object`"),
-        (b'["x"]', "Expected `object`"),
-        (b'{"task": "x", "cache": "no"}', "Expected `object`"),
-        (b'{"task": "x", "cache": {"mode": "bypass"}}', "'bypass'"),
-        (b'{"task": "x", "cache": {"tags": "faq"}}', "tags"),
-        (b'{"task": "x", "cache": {"ttl": 5}}', "`ttl`"),
+        (b"7", "is neither a JSON string, the task, nor a JSON object"),
+        (b"null", "is neither a JSON string, the task, nor a JSON object"),
+        (b'["x"]', "is neither a JSON string, the task, nor a JSON object"),
+        (b'{"task": "x", "cache": "no"}', "within cache: Expected `object`"),
+        (b'{"task": "x", "cache": {"mode": "bypass"}}', "cache.mode must be default or refresh here, not 'bypass'"),
+        (b'{"task": "x", "cache": {"mode": 7}}', "within cache: Expected `str`, got `int` - at `$.mode`"),
+        (b'{"task": "x", "cache": {"tags": "faq"}}', "within cache: Expected `array`, got `str` - at `$.tags`"),
+        (b'{"task": "x", "cache": {"ttl": 5}}', "within cache: Object contains unknown field `ttl`"),
         (b'{"task": "x", "session_id": "new"}', "session"),
     ],
 )
 def test_a_line_that_cannot_be_sent_says_why(text: bytes, reason: str) -> None:
     assert reason in reason_of(text)
+
+
+def test_that_a_line_is_no_json_is_said_once() -> None:
+    assert reason_of(b"nonsense") == "is no JSON: invalid character (byte 4)"
 
 
 def test_requests_that_are_the_same_have_the_same_digest_whatever_the_order_of_their_fields() -> None:

@@ -1,10 +1,14 @@
 """A run of warming: what is sent, what is sent again, and where it stops."""
 
+import errno
 import io
+import os
+from collections.abc import Iterator
 
 import pytest
 
 from launcher.warming.answers import Reply
+from launcher.warming.tasks import BadLine, Task, Wishes, read_tasks
 from launcher.warming.warmer import MOST_GIVEN_UP
 from tests.unit.launcher.warming.front_door import KEPT, Run, answer, busy
 
@@ -89,10 +93,14 @@ async def test_an_answer_in_between_shows_that_the_front_door_is_there() -> None
     assert run.door.tasks() == list("012345")
 
 
-async def test_a_refused_key_ends_the_run() -> None:
-    run = Run(FISH, TREES, replies={"fish": [KEY_REFUSED]})
-    assert "Ended early. The API key was refused: 401 API_KEY_INVALID: Unknown." in await run.done()
-    assert run.door.tasks() == ["fish"]
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_a_refused_key_ends_the_run_and_is_said_once(at_once: int) -> None:
+    run = Run(FISH, TREES, '"stones"', replies={"fish": [KEY_REFUSED], "trees": [KEY_REFUSED]}, at_once=at_once)
+    text = await run.done()
+    assert text.startswith("0 of 3 lines")
+    assert "Ended early. The API key was refused: 401 API_KEY_INVALID: Unknown." in text
+    assert text.count("API_KEY_INVALID") == 1
+    assert run.door.tasks() == ["fish", "trees"][:at_once]
 
 
 async def test_a_run_that_is_stopped_sees_what_it_sent_to_its_end() -> None:
@@ -130,6 +138,39 @@ async def test_a_finished_line_counts_for_half_of_its_time(now: float, again: li
     second = Run(FISH, journal=first.journal, now=now)
     await second.done()
     assert second.door.tasks() == again
+
+
+class FullDisk(io.StringIO):
+    """Has room for this many lines."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def write(self, text: str) -> int:
+        if not self._lines:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._lines -= 1
+        return super().write(text)
+
+
+async def test_a_journal_that_cannot_be_written_stops_all_workers_in_order() -> None:
+    run = Run(*(f'"task {number}"' for number in range(20)), journal=FullDisk(lines=2), at_once=3)
+    text = await run.done()
+    assert "Ended early. The journal cannot be written any further (No space left on device)" in text
+    assert f"computed  {len(run.door.asked)}" in text
+    assert 3 <= len(run.door.asked) < 20
+
+
+async def test_a_file_that_cannot_be_read_any_further_stops_the_run_in_order() -> None:
+    def lines() -> Iterator[Task | BadLine]:
+        yield from read_tasks(io.BytesIO(b'"fish"\n"trees"\n'), Wishes(ttl_seconds=100))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    run = Run(tasks=lines(), at_once=2)
+    text = await run.done()
+    assert "Ended early. The tasks cannot be read any further (Input/output error)." in text
+    assert "computed  2" in text
 
 
 async def test_a_torn_journal_loses_nothing_but_the_torn_line() -> None:

@@ -26,6 +26,12 @@ def test_a_run_with_failed_calls_is_no_measurement(answers: dict[str, int]) -> N
         speed_in(_report(answers), LOAD)
 
 
+def test_a_run_too_short_for_percentiles_is_no_measurement() -> None:
+    report = {"count": 1, "rps": 1.0, "statusCodeDistribution": {"OK": 1}, "latencyDistribution": None}
+    with pytest.raises(MeasurementError, match="measure more"):
+        speed_in(msgspec.json.encode(report), Load(calls=1, workers=1, connections=1))
+
+
 @pytest.mark.parametrize(
     ("size", "prefix"), [(0, b"\x00"), (1, b"\x01"), (127, b"\x7f"), (128, b"\x80\x01"), (300, b"\xac\x02")]
 )

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.entry import Entry, Worth
+from services.cache.events import Events, event_bytes
 from services.cache.levels.entry_codec import COMPRESSED_FROM_BYTES, COMPRESSED_MAX_BYTES, decode, encode
 from services.cache.levels.level import CorruptEntryError
 
 KEY = "acme/response/" + "0a" * 32
 SMALL = Entry(
-    events=(b"first", b"", b"\x00\xff" * 20),
+    events=Events.of([b"first", b"", b"\x00\xff" * 20]),
     created=1_700_000_000.25,
     ttl_seconds=3600.0,
     stale_seconds=60.0,
@@ -24,15 +25,17 @@ SMALL = Entry(
     tags=("weather", "été"),
     worth=Worth(input_tokens=12, output_tokens=345, cost_usd=0.0678),
 )
-COMPRESSIBLE = Entry(events=(b"again and " * 300,), created=1_700_000_000.25, ttl_seconds=3600.0, tags=("weather",))
+COMPRESSIBLE = Entry(
+    events=Events.of([b"again and " * 300]), created=1_700_000_000.25, ttl_seconds=3600.0, tags=("weather",)
+)
 RANDOM_BYTES = random.Random(7).randbytes(3000)  # noqa: S311 - no secret
-HEAD = ">?dddQQQdHII"
+HEAD = ">?dddQQQdHI"
 
 counts = st.integers(min_value=0, max_value=2**64 - 1)
 durations = st.floats(min_value=0, allow_nan=False)
 entries = st.builds(
     Entry,
-    events=st.lists(st.one_of(st.binary(max_size=200), st.just(b"x" * 2000)), max_size=20).map(tuple),
+    events=st.lists(st.one_of(st.binary(max_size=200), st.just(b"x" * 2000)), max_size=20).map(Events.of),
     created=st.floats(allow_nan=False),
     ttl_seconds=durations,
     stale_seconds=durations,
@@ -85,7 +88,7 @@ def test_an_entry_is_corrupt_under_another_key() -> None:
 
 
 def entry_of(event: bytes) -> Entry:
-    return Entry(events=(event,), created=1_700_000_000.25, ttl_seconds=3600.0)
+    return Entry(events=Events.of([event]), created=1_700_000_000.25, ttl_seconds=3600.0)
 
 
 def saved_bytes(entry: Entry) -> int:
@@ -94,9 +97,10 @@ def saved_bytes(entry: Entry) -> int:
 
 
 def test_a_body_is_compressed_when_it_is_larger_than_a_kilobyte() -> None:
-    length_bytes = 4
-    assert saved_bytes(entry_of(b"x" * (COMPRESSED_FROM_BYTES - length_bytes))) == 0
-    assert saved_bytes(entry_of(b"x" * (COMPRESSED_FROM_BYTES - length_bytes + 1))) > 900
+    largest = b"x" * (COMPRESSED_FROM_BYTES - 3)
+    assert event_bytes(largest) == COMPRESSED_FROM_BYTES
+    assert saved_bytes(entry_of(largest)) == 0
+    assert saved_bytes(entry_of(largest + b"x")) > 900
 
 
 def test_a_body_that_compression_would_make_larger_is_left_as_it_is() -> None:
@@ -107,10 +111,10 @@ def test_nothing_is_compressed_where_the_policy_does_not_say_so() -> None:
     assert len(encode(KEY, COMPRESSIBLE, compress=False)) > COMPRESSIBLE.size_bytes
 
 
-def forged(body: bytes, *, compressed: bool, tags: int = 0, events: int = 1, body_bytes: int | None = None) -> bytes:
+def forged(body: bytes, *, compressed: bool, tags_bytes: int = 0, body_bytes: int | None = None) -> bytes:
     """What somebody can write who knows the format: the seal is good."""
     size_bytes = len(body) if body_bytes is None else body_bytes
-    sealed = struct.pack(HEAD, compressed, 1000.0, 60.0, 0.0, 0, 0, 0, 0.0, tags, events, size_bytes) + body
+    sealed = struct.pack(HEAD, compressed, 1000.0, 60.0, 0.0, 0, 0, 0, 0.0, tags_bytes, size_bytes) + body
     digest = hashlib.blake2b(KEY.encode() + b"\n" + sealed, digest_size=16).digest()
     return b"\x02" + digest + sealed
 
@@ -121,13 +125,15 @@ def frame_that_claims(size_bytes: int) -> bytes:
     return magic + one_segment_and_long_size + struct.pack("<Q", size_bytes) + last_raw_block
 
 
-PARTS = struct.pack(">I", 2996) + b"x" * 2996
-FRAME = zstandard.compress(PARTS)
+PACKED = Events.of([b"x" * 2997]).packed
+FRAME = zstandard.compress(PACKED)
 
 
 def test_what_these_tests_forge_would_be_read_if_it_were_not_hostile() -> None:
-    assert decode(KEY, forged(PARTS, compressed=False)).events == (b"x" * 2996,)
-    assert decode(KEY, forged(FRAME, compressed=True, body_bytes=3000)).events == (b"x" * 2996,)
+    assert len(PACKED) == 3000
+    assert decode(KEY, forged(PACKED, compressed=False)).events.packed == PACKED
+    assert decode(KEY, forged(FRAME, compressed=True, body_bytes=3000)).events.packed == PACKED
+    assert decode(KEY, forged(PACKED, compressed=False, tags_bytes=3000)).tags == ("x" * 2997,)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +146,10 @@ def test_what_these_tests_forge_would_be_read_if_it_were_not_hostile() -> None:
         ),
         forged(zstandard.compress(bytes(10**8)), compressed=True, body_bytes=3000),
         forged(zstandard.ZstdCompressor(write_content_size=False).compress(bytes(10**8)), compressed=True),
-        forged(b"", compressed=False, events=2**32 - 1),
-        forged(struct.pack(">I", 2**32 - 1), compressed=False),
+        forged(b"\x0a\xff\xff\xff\xff\x0f", compressed=False),
+        forged(b"\x0a\xff\xff\xff\xff\x0f", compressed=False, tags_bytes=6),
     ],
-    ids=["claims 4 GB", "claims exabytes", "too large", "lies", "says nothing", "4 billion events", "4 GB event"],
+    ids=["claims 4 GB", "claims exabytes", "too large", "lies", "says nothing", "4 GB event", "4 GB tag"],
 )
 def test_bytes_that_ask_for_much_memory_are_corrupt_and_get_none(hostile: bytes) -> None:
     tracemalloc.start()
@@ -162,11 +168,13 @@ def test_bytes_that_ask_for_much_memory_are_corrupt_and_get_none(hostile: bytes)
         forged(FRAME + b"more", compressed=True, body_bytes=3000),
         forged(FRAME[:-1], compressed=True, body_bytes=3000),
         forged(b"no frame", compressed=True),
-        forged(PARTS, compressed=False, body_bytes=3001),
-        forged(PARTS + b"more", compressed=False),
-        forged(PARTS[:-1], compressed=False),
-        forged(b"", compressed=False),
-        forged(struct.pack(">I", 1) + b"\xff", compressed=False, tags=1, events=0),
+        forged(PACKED, compressed=False, body_bytes=3001),
+        forged(PACKED + b"more", compressed=False),
+        forged(PACKED[:-1], compressed=False),
+        forged(zstandard.compress(PACKED[:-1]), compressed=True, body_bytes=2999),
+        forged(PACKED, compressed=False, tags_bytes=1),
+        forged(PACKED, compressed=False, tags_bytes=3001),
+        forged(b"\x0a\x01\xff", compressed=False, tags_bytes=3),
     ],
 )
 def test_a_good_seal_around_a_wrong_body_is_corrupt(wrong: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A log of invalidations in memory, for a single process and for tests."""
+"""A log of invalidations in memory, in place of the one in Redis."""
 
 from collections.abc import Callable
 
