@@ -4,6 +4,8 @@ import pytest
 
 from meshkit.settings import SettingsError, load
 from services.cache.eviction.choice import EvictionName
+from services.cache.generations.generation_watcher import WAIT_SECONDS
+from services.cache.main import LEASE_TIMEOUT_SECONDS
 from services.cache.policies import DEFAULT_POLICIES, PolicyName
 from services.cache.settings import CacheSettings
 
@@ -32,6 +34,13 @@ def test_the_defaults_are_the_numbers_of_the_mission(environ: dict[str, str]) ->
     assert settings.entry_max_bytes == 4 * 1024 * 1024
     assert settings.ttl_target_hit_rate == 0.7
     assert settings.policies() == DEFAULT_POLICIES
+
+
+def test_by_default_all_of_a_look_up_stays_below_the_second_that_an_agent_waits(environ: dict[str, str]) -> None:
+    settings = load(CacheSettings, environ)
+    promotion = settings.l2_timeout_seconds
+    levels = settings.l2_timeout_seconds + settings.l3_timeout_seconds + promotion
+    assert WAIT_SECONDS + levels + LEASE_TIMEOUT_SECONDS < 1
 
 
 def test_the_older_settings_are_defaults_under_the_overrides(environ: dict[str, str]) -> None:

@@ -173,7 +173,7 @@ def served(traffic: Traffic, ttl: TunedTtl, *, seconds: float = 1.5 * 86_400, wi
 
 @pytest.mark.parametrize("first_seconds", [120, 4800])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_served_traffic_end_near_the_target_from_either_side_without_swinging(first_seconds: float, seed: int) -> None:
+def test_the_hit_rate_ends_near_the_target_from_either_side_without_swinging(first_seconds: float, seed: int) -> None:
     ttl = tuned(replace(BOUNDED, ttl_seconds=first_seconds))
     outcome = served(Traffic(keys=1000, per_second=2, seed=seed), ttl)
     assert outcome.changes
