@@ -18,7 +18,8 @@ REPLICA_HEADER = "x-shoal-replica"
 CACHE_HEADER = "x-shoal-cache"
 """On every turn's answer: how the cache was used."""
 CACHE_KEY_HEADER = "x-shoal-cache-key"
-"""On calls to the cache about one answer: its key. Envoy sends them all to the same cache process."""
+"""On every turn's answer, unless the cache was bypassed: its key. On calls to the cache about one answer, too: Envoy
+sends them all to the same cache process."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -40,6 +41,11 @@ _request_id: ContextVar[str] = ContextVar("request_id", default="")
 def current() -> Call:
     """The call that this task serves. Raises LookupError outside of one."""
     return _current.get()
+
+
+def begin(call: Call) -> None:
+    """Makes `call` the current one for the rest of this task."""
+    _current.set(call)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -85,20 +85,21 @@ class CallGuard:
 
     async def _serve(self, method: str, work: Work, request: Any, context: Context) -> Any:
         # It stands around every call of the mesh, and costs most of a look-up in memory: no context manager more than
-        # need be. grpc runs each call as a task of its own, with which the request id of its log lines ends.
+        # need be. grpc runs each call as a task of its own, with which what is current ends.
         started = time.perf_counter()
         task = asyncio.current_task()
         self._running.add(task)
-        metadata = context.invocation_metadata() or ()
-        headers = {key: value for key, value in metadata if isinstance(value, str)}
+        # Bytes are what names that end in -bin have, and nobody looks at one of those here.
+        metadata = cast("tuple[tuple[str, str], ...]", context.invocation_metadata() or ())
+        headers = dict(metadata)
         request_id = current_call.request_id(headers.get(current_call.REQUEST_ID_HEADER))
         current_call.identify(request_id)
         outcome, reason = grpc.StatusCode.OK, ""
         with tracing.server_span(method, headers):
             try:
-                signed = [str(value) for key, value in metadata if key == IDENTITY_HEADER]
-                with current_call.serving(self._accept(signed, context.time_remaining(), request_id)):
-                    return await work(request, context)
+                signed = [value for key, value in metadata if key == IDENTITY_HEADER]
+                current_call.begin(self._accept(signed, context.time_remaining(), request_id))
+                return await work(request, context)
             except ShoalError as error:
                 outcome, reason = status.status_code(error.code), str(error.reason)
                 await self._abort(context, error)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from meshkit.answer_key import AnswerIdentity, answer_key
-from services.agent.conversation import Message
+from services.agent.conversation import Message, Sampling
 from services.agent.ports import CachedKind, ChatRequest
 from services.agent.request import TurnRequest
 
@@ -28,7 +30,7 @@ def response_key(
             policy=CachedKind.RESPONSE,
             agent=agent,
             requested_model=request.model,
-            parameters=request.sampling,
+            parameters=_parameters(request.sampling),
             system_prompt=system_prompt,
             tools=(request.tools, request.tool_choice),
             task=request.task,
@@ -47,7 +49,7 @@ def model_output_key(request: ChatRequest, *, tenant: str) -> str:
             policy=CachedKind.MODEL_OUTPUT,
             agent="",
             requested_model=request.model,
-            parameters=request.sampling,
+            parameters=_parameters(request.sampling),
             system_prompt="",
             tools=(request.tools, request.tool_choice),
             task="",
@@ -56,3 +58,14 @@ def model_output_key(request: ChatRequest, *, tenant: str) -> str:
             history=request.messages,
         )
     )
+
+
+def _parameters(sampling: Sampling) -> Sampling:
+    return msgspec.structs.replace(
+        sampling, temperature=_without_sign_of_zero(sampling.temperature), top_p=_without_sign_of_zero(sampling.top_p)
+    )
+
+
+def _without_sign_of_zero(number: float | None) -> float | None:
+    """-0.0 is 0.0, but written otherwise in JSON."""
+    return None if number is None else number + 0.0

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from services.agent.conversation import (
     AnswerEvent,
     Completed,
+    Delta,
     FinishReason,
     Message,
     Role,
@@ -28,12 +29,16 @@ def may_use_cache(request: TurnRequest, *, history: Sequence[Message], time_word
 
 
 def may_be_kept(events: Sequence[AnswerEvent], tools: Iterable[Tool]) -> bool:
-    """Whether an answer is whole, neither cut off nor withheld, and came about without side effects.
+    """Whether an answer is whole, neither cut off nor withheld, says something, and came about without side effects.
 
     `tools` are those that the answer may call.
     """
     is_whole = bool(events) and isinstance(events[-1], Completed) and events[-1].finish_reason in _WHOLE
-    return is_whole and not any(_has_side_effects(event, _risky(tools)) for event in events)
+    return (
+        is_whole
+        and any(map(_says_something, events))
+        and not any(_has_side_effects(event, _risky(tools)) for event in events)
+    )
 
 
 def had_side_effects(messages: Iterable[Message], tools: Iterable[Tool]) -> bool:
@@ -50,6 +55,11 @@ def _question(request: TurnRequest, history: Sequence[Message]) -> str:
 
 def _risky(tools: Iterable[Tool]) -> set[str]:
     return {tool.name for tool in tools if tool.has_side_effects}
+
+
+def _says_something(event: AnswerEvent) -> bool:
+    """A model that says nothing at all may do better when it is asked again."""
+    return isinstance(event, ToolCall) or (isinstance(event, Delta) and event.text != "")
 
 
 def _has_side_effects(event: AnswerEvent, risky: set[str]) -> bool:

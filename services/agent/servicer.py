@@ -131,7 +131,8 @@ class AgentServicer(AgentServiceServicer):
         return turn
 
     def _headers(self, started: Started) -> tuple[tuple[str, str], ...]:
-        return ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, _cache_header(started.cache)))
+        served = ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, _cache_header(started.cache)))
+        return (*served, (call.CACHE_KEY_HEADER, started.cache.key)) if started.cache.key else served
 
 
 def _cache_header(report: CacheReport) -> str:

@@ -114,7 +114,12 @@ def tool_result_out(result: ToolResult) -> pb.ToolResult:
 
 
 def usage_out(usage: Usage) -> pb.Usage:
-    return pb.Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=usage.cost_usd)
+    return pb.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=usage.cost_usd,
+        from_cache=usage.from_cache,
+    )
 
 
 def stream_response(event: Started | AnswerEvent, *, sequence: int, replica: str) -> pb.ExecuteStreamResponse:

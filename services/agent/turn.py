@@ -13,7 +13,7 @@ from meshkit.identity import Identity, require_checked
 from services.agent import cacheability, prompt
 from services.agent.agent_run import AgentRun, AgentRunner, Assignment
 from services.agent.answer_keys import response_key
-from services.agent.conversation import AnswerEvent, Completed, Message
+from services.agent.conversation import AnswerEvent, Completed, Message, Usage
 from services.agent.memory import Memory
 from services.agent.model_catalog import Choice, ModelCatalog
 from services.agent.ports import (
@@ -58,7 +58,8 @@ class Replay:
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
         for event in self._answer.events:
-            yield event
+            # That it is cached says the report; of what it was made when it was computed is no news.
+            yield msgspec.structs.replace(event, from_cache=False) if isinstance(event, Usage) else event
 
     async def finish(self, events: Sequence[AnswerEvent]) -> Lifetime:
         """The lifetime of the whole answer, of which these are the events."""

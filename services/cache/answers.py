@@ -108,8 +108,8 @@ class Answers:
             return self._lead(anew=found.was_invalidated)
         entry, level = found
         is_stale = entry.is_stale(now)
-        counts.count_hit(entry.worth, is_stale=is_stale)
         renewal = await self._renewal(place) if is_stale and not only else None
+        counts.count_hit(Worth() if renewal else entry.worth, is_stale=is_stale)
         return Hit(entry, level, renewal)
 
     def draft(self, policy: PolicyName) -> Draft:

@@ -10,8 +10,9 @@ from services.cache.statistics import Statistics
 
 _USES: Mapping[str, str] = MappingProxyType(
     {
-        "hits": "Look-ups that found a live entry.",
-        "misses": "Look-ups that found none, or an invalidated one.",
+        "hits": "Look-ups that the level answered.",
+        "misses": "Look-ups in which the level was asked and did not answer: it had no entry, an invalidated one, or a "
+        "stale one and another level a better one.",
         "failures": "Look-ups and stores that failed and were passed over.",
         "stores": "Entries stored.",
         "corrupt": "Entries found corrupt or unreadable; they count as misses too.",
@@ -56,10 +57,11 @@ class CacheCollector(Collector):
             yield metric
 
     def _holdings(self) -> Iterator[Metric]:
-        evictions = _counter("evictions", "Entries removed to make room; 0 for shared levels.", "level")
-        entries = _gauge("entries", "Entries held; 0 for shared levels.", "level")
-        size_bytes = _gauge("size_bytes", "Bytes held; 0 for shared levels.", "level")
-        for level, held in self._statistics.holdings().items():
+        evictions = _counter("evictions", "Entries removed to make room, except by shared levels.", "level")
+        entries = _gauge("entries", "Entries held, except at shared levels.", "level")
+        size_bytes = _gauge("size_bytes", "Bytes held, except at shared levels.", "level")
+        own = {level: held for level, held in self._statistics.holdings().items() if held is not None}
+        for level, held in own.items():
             evictions.add_metric((level,), held.evictions)
             entries.add_metric((level,), held.entries)
             size_bytes.add_metric((level,), held.size_bytes)

@@ -12,9 +12,10 @@ class LevelCounts:
     """How one level was used."""
 
     hits: int = 0
-    """Look-ups that found a live entry."""
+    """Look-ups that it answered."""
     misses: int = 0
-    """Look-ups that found none, or an invalidated one."""
+    """Look-ups in which it was asked and did not answer: it had no entry, an invalidated one, or a stale one and
+    another level a better one."""
     failures: int = 0
     """Look-ups and stores that failed and were passed over."""
     stores: int = 0
@@ -37,7 +38,7 @@ class PolicyCounts:
     invalidated: int = 0
     """Entries found, and answers handed in, that had been invalidated."""
     saved: Worth = field(default_factory=Worth)
-    """What hits have saved."""
+    """What hits have saved; nothing where the one who was given a stale answer computes it anew."""
 
     @property
     def look_ups(self) -> int:

@@ -61,6 +61,11 @@ class Entry:
         """By generation first: its numbers are of one server, whereas each process has a clock of its own."""
         return (self.generation, self.created) > (other.generation, other.created)
 
+    def may_replace(self, here: "Entry", *, promoted: bool) -> bool:
+        """What has just been computed stays away only from a later generation: clocks differ and are set back. What is
+        promoted, from any earlier answer."""
+        return not here.is_newer_than(self) if promoted else here.generation <= self.generation
+
     def age_seconds(self, now: float) -> float:
         """Never negative, even if the clock of whoever made the entry is ahead."""
         return max(0.0, now - self.created)

@@ -39,6 +39,7 @@ class Hierarchy:
         it is, so that it expires when it would have.
         """
         best: Found | None = None
+        asked: list[LevelName] = []
         lacking: list[LevelName] = []
         was_invalidated = False
         for name in policy.levels:
@@ -46,6 +47,7 @@ class Hierarchy:
                 entry = await self._look(name, key, policy, now, is_valid)
             except LevelUnavailableError:
                 continue
+            asked.append(name)
             if isinstance(entry, Miss):
                 lacking.append(name)
                 was_invalidated |= entry.was_invalidated
@@ -56,6 +58,7 @@ class Hierarchy:
                 best = entry, name
             if is_fresh:
                 break
+        self._count(policy, asked, answered_by=best[1] if best else None)
         if best is None:
             return Miss(was_invalidated)
         await self._store(lacking, key, best[0], policy, now, promoted=True)
@@ -81,8 +84,8 @@ class Hierarchy:
                 found += [(entry, name)] if entry else []
         return found, failed
 
-    def holdings(self) -> Mapping[LevelName, Holdings]:
-        """What each level holds, nearest first."""
+    def holdings(self) -> Mapping[LevelName, Holdings | None]:
+        """What each level holds, nearest first; None for those that are shared."""
         return {name: level.holdings() for name, level in self._levels.items()}
 
     async def _look(self, name: LevelName, key: str, policy: Policy, now: float, is_valid: IsValid) -> Entry | Miss:
@@ -98,12 +101,17 @@ class Hierarchy:
             counts.corrupt += 1
             entry = None
         if entry is not None and is_valid(entry):
-            counts.hits += 1
             return entry
         was_invalidated = entry is not None
         in_policy.invalidated += was_invalidated
-        counts.misses += 1
         return Miss(was_invalidated)
+
+    def _count(self, policy: Policy, asked: Iterable[LevelName], *, answered_by: LevelName | None) -> None:
+        """One hit or miss for each level asked, so that the levels' hits add up to those of the policy."""
+        for name in asked:
+            counts = self._counts[policy.name].levels[name]
+            counts.hits += name == answered_by
+            counts.misses += name != answered_by
 
     async def _store(
         self,

@@ -13,6 +13,8 @@ LONGEST_SECONDS = 31_536_000.0
 MOST_BYTES = 48 * 1024 * 1024
 """What can be given out in one message."""
 MOST_EVENTS = 10_000
+WHOLE = frozenset({PolicyName.RESPONSE, PolicyName.MODEL_OUTPUT})
+"""The kinds whose events are only useful together."""
 
 
 class PolicySettingsError(ValueError):
@@ -56,6 +58,8 @@ def _read(override: str) -> tuple[PolicyName, str, Any]:
     """Raises ValueError that says what is allowed."""
     left, equals, value = (part.strip() for part in override.partition("="))
     policy, dot, name = (part.strip() for part in left.partition("."))
+    if override in LevelName.__members__.values():
+        raise ValueError(f"{override!r} is no override; join levels by +, such as response.levels=l1+l2")
     if not equals or not dot:
         raise ValueError(f"{override!r} is no override; write it as policy.field=value, such as response.ttl=1800")
     if policy not in PolicyName.__members__.values():
@@ -71,16 +75,25 @@ def _read(override: str) -> tuple[PolicyName, str, Any]:
 
 def _faults(policy: Policy) -> list[str]:
     """What single fields cannot say."""
+    faults = [_bounds_fault(policy)]
+    if policy.keeps_last is not None and policy.name in WHOLE:
+        faults.append("keeps_last must be all: the events of this kind are only useful together")
+    return [f"{policy.name}: {fault}" for fault in faults if fault]
+
+
+def _bounds_fault(policy: Policy) -> str:
+    """Empty if the time to live can be tuned within its bounds, or has none."""
     shortest, longest = policy.ttl_min_seconds, policy.ttl_max_seconds
     if shortest is None and longest is None:
-        return []
+        return ""
     if shortest is None or longest is None:
-        return [f"{policy.name}: ttl_min and ttl_max are set together, or neither"]
+        return "ttl_min and ttl_max must be set together, or neither"
+    if shortest > longest:
+        return f"ttl_min ({shortest:.12g}) must not be above ttl_max ({longest:.12g})"
     if not shortest <= policy.ttl_seconds <= longest:
-        return [
-            f"{policy.name}: ttl ({policy.ttl_seconds:g}) lies between ttl_min ({shortest:g}) and ttl_max ({longest:g})"
-        ]
-    return []
+        bounds = f"ttl_min ({shortest:.12g}) and ttl_max ({longest:.12g})"
+        return f"ttl ({policy.ttl_seconds:.12g}) must lie between {bounds}"
+    return ""
 
 
 def _seconds(text: str, *, least: float) -> float:

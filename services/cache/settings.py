@@ -11,7 +11,7 @@ from meshkit.database import database_url
 from meshkit.redis import check_url
 from meshkit.settings import ServiceSettings, failed_checks, variable_of
 from services.cache.policies import DEFAULT_POLICIES, Policy, PolicyName
-from services.cache.policy_settings import MOST_BYTES, PolicySettingsError, policies_with
+from services.cache.policy_settings import LONGEST_SECONDS, MOST_BYTES, PolicySettingsError, policies_with
 
 OWNER = "cache"
 """The owner of the cache's table, for the name of its SQLite file and for migrations."""
@@ -73,7 +73,9 @@ class CacheSettings(ServiceSettings, frozen=True, kw_only=True):
     ] = 4 * 1024 * 1024
     response_ttl_seconds: Annotated[
         float,
-        Meta(gt=0, le=31_536_000, description="How long a complete answer is given out, if its policy does not say."),
+        Meta(
+            ge=1, le=LONGEST_SECONDS, description="How long a complete answer is given out, if its policy does not say."
+        ),
     ] = 3600.0
     ttl_target_hit_rate: Annotated[
         float,

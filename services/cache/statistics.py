@@ -14,6 +14,6 @@ class Statistics:
     """How the process was used since it started, and what it holds when it is asked."""
 
     counts: Counts
-    holdings: Callable[[], Mapping[LevelName, Holdings]]
-    """Of each level, nearest first."""
+    holdings: Callable[[], Mapping[LevelName, Holdings | None]]
+    """Of each level, nearest first; None for those that are shared."""
     ttls: Mapping[PolicyName, TunedTtl]

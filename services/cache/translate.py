@@ -53,7 +53,7 @@ def whole(request: pb.OpenRequest) -> Whole:
     """What is looked up for. Raises ShoalError FIELD_INVALID for a key or tags that cannot be."""
     return Whole(
         key=canonical_key("part_of", request.part_of) if request.part_of else "",
-        tags=_tags(request.tags),
+        tags=_tags(request.tags) if request.tags else (),
         generation=request.generation,
     )
 
@@ -173,7 +173,7 @@ def _policy_stats(name: PolicyName, of: PolicyCounts, ttl_seconds: float) -> pb.
         hits=of.hits,
         stale_hits=of.stale_hits,
         misses=of.misses,
-        levels=[_level_stats(level, each, Holdings()) for level, each in of.levels.items()],
+        levels=[_level_stats(level, each, None) for level, each in of.levels.items()],
         too_large=of.too_large,
         invalidated=of.invalidated,
         saved=_worth(of.saved),
@@ -181,7 +181,8 @@ def _policy_stats(name: PolicyName, of: PolicyCounts, ttl_seconds: float) -> pb.
     )
 
 
-def _level_stats(level: LevelName, counts: LevelCounts, held: Holdings) -> pb.LevelStats:
+def _level_stats(level: LevelName, counts: LevelCounts, held: Holdings | None) -> pb.LevelStats:
+    held = held or Holdings()
     return pb.LevelStats(
         level=level,
         hits=counts.hits,

@@ -12,7 +12,7 @@ from shoal.agent.v1.agent_pb2_grpc import AgentServiceStub
 
 R = TypeVar("R")
 
-_PASSED_ON = (call.REPLICA_HEADER, call.CACHE_HEADER)
+_PASSED_ON = (call.REPLICA_HEADER, call.CACHE_HEADER, call.CACHE_KEY_HEADER)
 _HEALTH_SECONDS = 1.0
 
 

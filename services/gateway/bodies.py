@@ -1,6 +1,5 @@
 """What a request says, in its JSON body or its query: read with word of the field that is wrong. And JSON written."""
 
-import re
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -9,14 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from meshkit.errors import Reason, ShoalError, field_invalid
+from services.gateway.validation import LONGEST_NAME, invalid
 
 T = TypeVar("T")
-
-_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-_LONGEST_NAME = 100
-"""Characters of a caller's field name that are repeated to it."""
 
 
 async def read_json(request: Request, kind: type[T], *, max_bytes: int) -> T:
@@ -25,7 +19,7 @@ async def read_json(request: Request, kind: type[T], *, max_bytes: int) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ShoalError(Reason.MALFORMED_REQUEST, f"The body is no valid JSON: {error}.", field="body") from None
     except RecursionError:
@@ -41,27 +35,12 @@ def read_query(request: Request, kind: type[T]) -> T:
         raise ShoalError(Reason.MALFORMED_REQUEST, "The query is no valid UTF-8.", field="query") from None
     for name, value in pairs:
         if name in values:
-            raise field_invalid(name[:_LONGEST_NAME], "be given once")
+            raise field_invalid(name[:LONGEST_NAME], "be given once")
         values[name] = value
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(error) from None
-
-
-def invalid(error: msgspec.ValidationError) -> ShoalError:
-    """What a validation error means to the caller."""
-    text = str(error)
-    located = _PATH.search(text)
-    path = located["path"] if located else ""
-    what = _PATH.sub("", text)
-    if missing := _MISSING.fullmatch(what):
-        field = _joined(path, missing["name"])
-        return ShoalError(Reason.FIELD_REQUIRED, f"The field '{field}' is required.", field=field)
-    if unknown := _UNKNOWN.fullmatch(what):
-        field = _joined(path, unknown["name"][:_LONGEST_NAME])
-        return ShoalError(Reason.FIELD_UNKNOWN, f"There is no field '{field}'; remove it.", field=field)
-    return ShoalError(Reason.FIELD_INVALID, f"The field '{path or 'body'}': {what}.", field=path or "body")
+        raise invalid(error, kind) from None
 
 
 def json_response(content: Any, *, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -87,7 +66,3 @@ async def _read(request: Request, max_bytes: int) -> bytes:
                 Reason.REQUEST_TOO_LARGE, f"The body is larger than {max_bytes:,} bytes; send less.", field="body"
             )
     return bytes(content)
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

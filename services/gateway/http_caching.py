@@ -41,7 +41,7 @@ def etag(response: pb.ExecuteResponse) -> str:
         translate.finish_reason(response.finish_reason),
         response.model,
         [translate.tool_call(call) for call in response.tool_calls],
-        translate.usage(response.usage),
+        (response.usage.input_tokens, response.usage.output_tokens, response.usage.cost_usd),
     )
     digest = hashlib.sha256(msgspec.json.encode(said)).digest()[:18]
     return f'W/"{base64.urlsafe_b64encode(digest).decode()}"'

@@ -190,12 +190,16 @@ def model(model: pb.Model) -> dict[str, Any]:
     return {"id": model.id, "object": "model", "created": model.created.seconds, "owned_by": model.owned_by or "shoal"}
 
 
-def usage(usage: pb.Usage) -> dict[str, int]:
-    return {
+def usage(usage: pb.Usage) -> dict[str, Any]:
+    """What a turn took; the whole prompt is said to be cached where the model was not asked."""
+    told: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
+    if usage.from_cache:
+        told["prompt_tokens_details"] = {"cached_tokens": usage.input_tokens}
+    return told
 
 
 def _refuse_what_is_not_served(body: ChatCompletionBody) -> None:

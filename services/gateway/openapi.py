@@ -40,7 +40,7 @@ class Operation:
     """Its fields may stand in the query."""
     description: str = ""
     cached: bool = False
-    """Whether the headers about the cache are heeded."""
+    """Whether the headers about the cache are heeded, and those are answered that tell how it was used."""
     conditional: bool = False
     """Whether the answer may be kept by caches on the way, and asked for again with If-None-Match."""
 
@@ -53,6 +53,11 @@ _CACHE_REQUEST_HEADERS = {
     cache_directives.TAGS_HEADER: "More names, separated by commas, by which the answer can be invalidated.",
 }
 _CONDITION = {"If-None-Match": "ETags that the caller holds: if the answer has one of them, it is 304 and not sent."}
+_REPORT_HEADERS = {
+    "X-Shoal-Cache": "How the cache was used: `miss`, `bypass`, or `hit` with its level, and `stale` if it is: "
+    "`hit; level=l2; stale`.",
+    "X-Shoal-Cache-Key": "The answer's key, by which it can be invalidated; not there if the cache was bypassed.",
+}
 _CACHING_HEADERS = {
     "ETag": "Weak, and of what the answer says: its output, finish_reason, model, tool_calls and usage.",
     "Cache-Control": "How long the answer may be kept, from its computation on: by the caller alone (`private`), or by "
@@ -141,9 +146,11 @@ def document() -> dict[str, Any]:
 def _operation(operation: Operation) -> dict[str, Any]:
     problem = OpenAIProblem if operation.path.startswith(OPENAI_PREFIX) else Problem
     responses: dict[str, Any] = {"200": _answer(operation)}
+    told = (_REPORT_HEADERS if operation.cached else {}) | (_CACHING_HEADERS if operation.conditional else {})
+    if told:
+        responses["200"]["headers"] = _headers(told)
     if operation.conditional:
-        responses["200"]["headers"] = _headers(_CACHING_HEADERS)
-        responses["304"] = {"description": "The caller has the answer", "headers": _headers(_CACHING_HEADERS)}
+        responses["304"] = {"description": "The caller has the answer", "headers": _headers(told)}
     responses["default"] = {"description": "An error", "content": _json(_schema(problem))}
     description: dict[str, Any] = {"summary": operation.summary, "responses": responses}
     if operation.description:

@@ -126,7 +126,11 @@ class CacheReportShape(msgspec.Struct, frozen=True):
         float | None,
         Meta(description="How long it is fresh, from its computation on; null if it is not kept, or not known yet."),
     ]
-    stale: Annotated[bool, Meta(description="Whether it is older than that, and being computed anew.")]
+    stale_seconds: Annotated[
+        float | None,
+        Meta(description="How much longer it is given out while it is computed anew; null as ttl_seconds is."),
+    ]
+    stale: Annotated[bool, Meta(description="Whether it is older than ttl_seconds, and being computed anew.")]
 
 
 class UsageShape(msgspec.Struct, frozen=True):
@@ -134,7 +138,14 @@ class UsageShape(msgspec.Struct, frozen=True):
 
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: Annotated[float, Meta(description="0 for a model without a price. With `from_cache`, what it cost then.")]
+    from_cache: Annotated[
+        bool,
+        Meta(
+            description="The model was not asked: its output was still kept. This is what it took when it was. "
+            "False for a cached answer, of which `cache` says where it came from."
+        ),
+    ]
 
 
 class TaskAnswer(msgspec.Struct, frozen=True):

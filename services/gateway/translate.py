@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, cast
 
+import msgspec
 from google.protobuf import struct_pb2
 
 from meshkit.cache_control import tags_in
@@ -119,12 +120,7 @@ def event_data(event: pb.ExecuteStreamResponse) -> dict[str, Any]:
             result = event.tool_result
             return {"type": kind, "id": result.id, "name": result.name, "content": result.content}
         case "usage":
-            return {
-                "type": kind,
-                "input_tokens": event.usage.input_tokens,
-                "output_tokens": event.usage.output_tokens,
-                "cost_usd": event.usage.cost_usd,
-            }
+            return {"type": kind} | msgspec.structs.asdict(usage(event.usage))
         case _:
             return {"type": "completed", "finish_reason": finish_reason(event.completed.finish_reason)}
 
@@ -139,7 +135,7 @@ def tool_call(call: pb.ToolCall) -> ToolCallShape:
 
 
 def usage(usage: pb.Usage) -> UsageShape:
-    return UsageShape(usage.input_tokens, usage.output_tokens, usage.cost_usd)
+    return UsageShape(usage.input_tokens, usage.output_tokens, usage.cost_usd, usage.from_cache)
 
 
 def cache_report(report: pb.CacheReport) -> CacheReportShape:
@@ -151,6 +147,7 @@ def cache_report(report: pb.CacheReport) -> CacheReportShape:
         age_seconds=report.age_seconds if is_hit else None,
         key=report.key or None,
         ttl_seconds=report.ttl_seconds or None,
+        stale_seconds=report.stale_seconds if report.ttl_seconds else None,
         stale=report.stale,
     )
 

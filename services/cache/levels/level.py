@@ -17,7 +17,7 @@ class CorruptEntryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a level of this process's own holds; nothing for levels that are shared."""
+    """What a level of this process's own holds."""
 
     entries: int = 0
     size_bytes: int = 0
@@ -37,9 +37,10 @@ class Level(Protocol):
     async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         """Keeps the entry until it expires or has to make room. Raises LevelUnavailableError.
 
-        False if it is not kept: it has expired, or does not belong at this level. One that is `promoted` was found at a
-        farther level: it replaces none that is newer, which another may have stored meanwhile. Of `policy`, a level
+        False if it is not kept: it has expired, or does not belong at this level. One that is `promoted` was found at
+        another level: it replaces none that is newer, which another may have stored meanwhile. Of `policy`, a level
         minds only how entries are written (compression).
         """
 
-    def holdings(self) -> Holdings: ...
+    def holdings(self) -> Holdings | None:
+        """None if the level is shared: it does not know."""

@@ -48,10 +48,11 @@ class MemoryLevel:
         return held.entry
 
     async def put(self, key: str, entry: Entry, _policy: Policy, now: float, *, promoted: bool = False) -> bool:
-        """An entry that is older than what is here is not kept, promoted or not, nor one larger than the whole level.
-        The latter makes what is here go nevertheless: it would be found in place of what farther levels have."""
+        """An entry that may not replace what is here is not kept, nor one larger than the whole level. The latter makes
+        what is here go nevertheless: it would be found in place of what farther levels have."""
         here = self._held.get(key)
-        if not entry.is_live(now) or (here and now < here.expires and here.entry.is_newer_than(entry)):
+        stays = here is not None and now < here.expires and not entry.may_replace(here.entry, promoted=promoted)
+        if stays or not entry.is_live(now):
             return False
         size_bytes = footprint_bytes(key, entry) + self._eviction.KEY_BYTES
         if size_bytes > self._max_bytes:

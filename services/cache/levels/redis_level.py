@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from meshkit.redis import FAILURES, LATE
 from services.cache.entry import Entry
 from services.cache.levels.entry_codec import decode, encode
-from services.cache.levels.level import CorruptEntryError, Holdings, LevelUnavailableError
+from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
 from services.cache.outages.guard import PAUSE_SECONDS, Guard
 from services.cache.outages.outage import Outage
 from services.cache.policies import Policy
@@ -17,8 +18,10 @@ from services.cache.policies import Policy
 KEY_PREFIX = "shoal:cache:"
 """Before each storage key, so that the server can be used for other things too."""
 
+# What is of another type makes GET an error, which is a table in Lua.
 _SWAP = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+local here = redis.pcall('GET', KEYS[1])
+if type(here) == 'table' or here == ARGV[1] then
   return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 """
@@ -50,12 +53,21 @@ class RedisLevel:
             clock=clock,
             pause_seconds=pause_seconds,
         )
+        self._stores = Guard(
+            Outage("the cache Redis, for stores", setting="SHOAL_CACHE_REDIS_URL"),
+            failures=(ResponseError,),
+            refusal=LevelUnavailableError,
+            meanwhile="what it has is found, and nothing is added",
+            clock=clock,
+            pause_seconds=pause_seconds,
+        )
+        """Within the other: a server that is full or a replica refuses to write, and can be read all the same."""
 
     async def get(self, key: str, now: float) -> Entry | None:
         with self._guard.use():
             async with asyncio.timeout(self._timeout_seconds):
-                data = await self._redis.get(KEY_PREFIX + key)
-        if not isinstance(data, bytes):
+                data = await self._data(key)
+        if data is None:
             return None
         entry = decode(key, data)
         return entry if entry.is_live(now) else None
@@ -65,17 +77,27 @@ class RedisLevel:
         if left_ms <= 0:
             return False
         data = encode(key, entry, compress=policy.compress)
-        with self._guard.use():
+        with self._guard.use(), self._stores.use():
             async with asyncio.timeout(self._timeout_seconds):
                 if await self._redis.set(KEY_PREFIX + key, data, px=left_ms, nx=promoted):
                     return True
-                here = await self._redis.get(KEY_PREFIX + key)
-                if not isinstance(here, bytes) or _is_newer_or_same(key, here, entry):
+                here = await self._data(key)
+                if here is None or _is_newer_or_same(key, here, entry):
                     return False
                 return bool(await self._swap(keys=[KEY_PREFIX + key], args=[here, data, left_ms]))
 
-    def holdings(self) -> Holdings:
-        return Holdings()
+    def holdings(self) -> None:
+        """Only the server knows."""
+
+    async def _data(self, key: str) -> bytes | None:
+        """What is there; no bytes, and so no entry, if it is of a type that this level never writes."""
+        try:
+            data = await self._redis.get(KEY_PREFIX + key)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            return b""
+        return data if isinstance(data, bytes) else None
 
 
 def _is_newer_or_same(key: str, data: bytes, entry: Entry) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.cache.entry import Entry
 from services.cache.levels.entry_codec import decode, encode
-from services.cache.levels.level import CorruptEntryError, Holdings, LevelUnavailableError
+from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
 from services.cache.outages.guard import PAUSE_SECONDS, Guard
 from services.cache.outages.outage import Outage
 from services.cache.policies import Policy
@@ -43,8 +43,9 @@ _STORE = text(
     " VALUES (:key, :tenant, :policy, :data, :generation, :created, :expires)"
     " ON CONFLICT (key) DO UPDATE SET tenant = excluded.tenant, policy = excluded.policy, data = excluded.data,"
     " generation = excluded.generation, created = excluded.created, expires = excluded.expires"
-    " WHERE (cache_entries.generation, cache_entries.created) <= (excluded.generation, excluded.created)"
-    " OR cache_entries.expires <= :now"
+    " WHERE cache_entries.expires <= :now OR cache_entries.generation < excluded.generation"
+    " OR cache_entries.generation = excluded.generation"
+    " AND (NOT :promoted OR cache_entries.created <= excluded.created)"
 )
 
 
@@ -95,7 +96,7 @@ class SqlLevel:
         return entry if entry.is_live(now) else None
 
     async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
-        """False too if a newer entry is here: of two that are stored at once, the older may come last."""
+        """False too if there is an entry here that this one may not replace."""
         if not entry.is_live(now):
             return False
         row = {
@@ -107,6 +108,7 @@ class SqlLevel:
             "created": entry.created,
             "expires": entry.expires,
             "now": now,
+            "promoted": promoted,
         }
         with self._guard.use():
             return await self._in_time(self._store(row), self._timeout_seconds)
@@ -121,8 +123,8 @@ class SqlLevel:
                 return purged
             purged += batch
 
-    def holdings(self) -> Holdings:
-        return Holdings()
+    def holdings(self) -> None:
+        """Only the database knows."""
 
     async def _data(self, key: str, now: float) -> object:
         query = select(cache_entries.c.data).where(cache_entries.c.key == key, cache_entries.c.expires > now)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from services.cache.counts import new_counts
 from services.cache.entry import Entry
 from services.cache.events import Events
 from services.cache.hierarchy import Hierarchy
-from services.cache.levels.level import Holdings, Level, LevelUnavailableError
+from services.cache.levels.level import CorruptEntryError, Level, LevelUnavailableError
 from services.cache.levels.redis_level import RedisLevel
 from services.cache.outages.breaker import LATE_IN_A_ROW
 from services.cache.policies import DEFAULT_POLICIES, LevelName, Policy, PolicyName
@@ -70,6 +70,20 @@ async def test_a_cancelled_look_up_never_leaves_its_reply_to_another(redis_level
         assert found == list(entries.values())
 
 
+@pytest.mark.parametrize("promoted", [False, True])
+async def test_what_is_of_another_type_is_corrupt_and_no_outage_and_is_mended(
+    client: Redis, redis_level: RedisLevel, promoted: bool
+) -> None:
+    entry = fresh_entry()
+    await client.rpush(KEY_IN_REDIS, "not", "an", "entry")
+    for _ in range(2):
+        with pytest.raises(CorruptEntryError):
+            await redis_level.get(KEY, entry.created)
+    assert await redis_level.get(f"{KEY}0", entry.created) is None
+    assert await redis_level.put(KEY, entry, POLICY, entry.created, promoted=promoted)
+    assert await redis_level.get(KEY, entry.created) == entry
+
+
 @dataclass
 class Farther:
     """A level that has an older answer. While it is asked, another process stores a newer one nearer."""
@@ -85,8 +99,8 @@ class Farther:
     async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         return True
 
-    def holdings(self) -> Holdings:
-        return Holdings()
+    def holdings(self) -> None:
+        """It is shared."""
 
 
 async def test_a_look_up_that_is_overtaken_by_a_newer_store_does_not_undo_it(redis_level: RedisLevel) -> None:
@@ -148,6 +162,35 @@ async def test_a_busy_event_loop_makes_look_ups_late_and_is_no_outage(client: Re
         outcomes = await asyncio.gather(*look_ups, return_exceptions=True)
     assert sum(isinstance(outcome, LevelUnavailableError) for outcome in outcomes) > LATE_IN_A_ROW
     assert logs == []
+
+
+async def is_full(redis: Redis, on: bool) -> None:
+    await redis.config_set("maxmemory", 1 if on else 0)
+
+
+async def is_a_replica(redis: Redis, on: bool) -> None:
+    await (redis.replicaof("127.0.0.1", "1") if on else redis.replicaof("NO", "ONE"))
+
+
+@pytest.mark.parametrize("change", [is_full, is_a_replica])
+async def test_a_redis_that_refuses_to_write_costs_a_store_per_pause_and_is_read_all_the_same(
+    own_redis: Redis, change: Callable[[Redis, bool], Awaitable[None]]
+) -> None:
+    clock = SteadyClock()
+    level = RedisLevel(redis=own_redis, timeout_seconds=PATIENCE_SECONDS, clock=clock, pause_seconds=PAUSE)
+    entry = fresh_entry()
+    await level.put(KEY, entry, POLICY, entry.created)
+    with capture_logs() as logs:
+        await change(own_redis, True)
+        for _ in range(3):
+            for promoted, outcome in ((False, "failed"), (True, "left alone")):
+                with pytest.raises(LevelUnavailableError, match=outcome):
+                    await level.put(f"{KEY}0", entry, POLICY, entry.created, promoted=promoted)
+                assert await level.get(KEY, entry.created) == entry
+            clock.seconds += PAUSE
+        await change(own_redis, False)
+        assert await level.put(f"{KEY}0", entry, POLICY, entry.created)
+    assert [line["log_level"] for line in logs] == ["warning", "info"], "one line for each change of state"
 
 
 async def put_until_it_answers(level: RedisLevel, clock: SteadyClock, entry: Entry) -> None:

@@ -48,13 +48,14 @@ async def test_ids_differ_from_turn_to_turn(acme: Caller) -> None:
 async def test_replica_and_cache_are_told_in_headers(acme: Caller, mode: pb.CacheMode.ValueType, header: str) -> None:
     request = pb.ExecuteRequest(task="hello", cache=pb.CacheControl(mode=mode))
     whole = acme.stub.Execute(request, metadata=acme.metadata)
-    await whole
+    response = await whole
     stream = acme.stream(request)
     async for _ in stream:
         pass
     for metadata in (await whole.initial_metadata(), await stream.initial_metadata()):
         headers = {str(key): str(value) for key, value in metadata or ()}
         assert (headers["x-shoal-replica"], headers["x-shoal-cache"]) == (REPLICA, header)
+        assert headers.get("x-shoal-cache-key", "") == response.cache.key
 
 
 async def test_headers_and_started_come_before_the_first_token(acme: Caller, model: Server) -> None:

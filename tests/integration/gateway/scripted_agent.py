@@ -25,6 +25,7 @@ from shoal.agent.v1 import agent_pb2_grpc
 SERVICE = "shoal.agent.v1.AgentService"
 REPLICA = "agent-7"
 CREATED = Timestamp(seconds=1_700_000_000)
+KEY = "0123456789abcdef" * 4
 USAGE = pb.Usage(input_tokens=2, output_tokens=3, cost_usd=0.25)
 
 MISS = pb.CacheReport(status=pb.CACHE_STATUS_MISS)
@@ -165,7 +166,9 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
             raise field_invalid("session_id", "be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
         if request.cache.mode == pb.CACHE_MODE_ONLY and self._cache_report(request).status != pb.CACHE_STATUS_HIT:
             raise ShoalError(Reason.NOT_CACHED, "The answer is not in the cache.", field="cache.mode")
-        await context.send_initial_metadata((("x-shoal-replica", REPLICA), ("x-shoal-cache", "hit; level=l2")))
+        await context.send_initial_metadata(
+            (("x-shoal-replica", REPLICA), ("x-shoal-cache", "hit; level=l2"), ("x-shoal-cache-key", KEY))
+        )
 
     async def _events(self, request: pb.ExecuteRequest) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """What follows the beginning of a turn."""

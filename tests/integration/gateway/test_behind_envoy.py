@@ -87,4 +87,4 @@ async def test_a_304_arrives_without_a_body_and_with_its_headers(front: httpx.As
     assert (response.headers["etag"], response.headers["cache-control"]) == (etag, FRESH)
     assert (response.headers["age"], response.headers["x-shoal-cache"]) == ("7", whole.headers["x-shoal-cache"])
     assert varies(response) >= {"x-api-key", "authorization"}
-    assert {"x-request-id", "x-shoal-replica", "ratelimit"} <= set(response.headers)
+    assert {"x-request-id", "x-shoal-replica", "x-shoal-cache-key", "ratelimit"} <= set(response.headers)

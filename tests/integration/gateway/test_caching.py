@@ -139,6 +139,7 @@ async def test_an_answer_says_where_it_came_from_and_how_long_it_is_fresh(http: 
         "age_seconds": 12.5,
         "key": "ab" * 32,
         "ttl_seconds": 3600.0,
+        "stale_seconds": 60.0,
         "stale": False,
     }
 

@@ -13,6 +13,7 @@ from shoal.agent.v1 import agent_pb2 as pb
 from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS
 from tests.integration.gateway.scripted_agent import (
     HEARTBEAT,
+    KEY,
     ScriptedAgent,
     completed,
     delta,
@@ -50,15 +51,24 @@ async def test_a_task_is_answered(http: httpx.AsyncClient) -> None:
             "age_seconds": None,
             "key": None,
             "ttl_seconds": None,
+            "stale_seconds": None,
             "stale": False,
         },
-        "usage": {"input_tokens": 2, "output_tokens": 3, "cost_usd": 0.25},
+        "usage": {"input_tokens": 2, "output_tokens": 3, "cost_usd": 0.25, "from_cache": False},
         "session_id": None,
         "replica": "agent-7",
         "created": 1_700_000_000.0,
     }
     assert response.headers["x-shoal-replica"] == "agent-7"
     assert response.headers["x-shoal-cache"] == "hit; level=l2"
+
+
+@pytest.mark.parametrize("path", [TASK, "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_key_of_an_answer_is_told_in_a_header(http: httpx.AsyncClient, path: str, stream: bool) -> None:
+    asked = {"task": "Hello"} if path == TASK else {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+    response = await http.post(path, json={**asked, "stream": stream})
+    assert (response.status_code, response.headers["x-shoal-cache-key"]) == (200, KEY)
 
 
 async def test_a_task_in_a_query_is_the_same_task(http: httpx.AsyncClient, agent: ScriptedAgent) -> None:
@@ -102,6 +112,7 @@ async def test_a_stream_tells_every_event_with_its_id_and_ends_with_done(http: h
                 "age_seconds": 1.5,
                 "key": None,
                 "ttl_seconds": None,
+                "stale_seconds": None,
                 "stale": False,
             },
             "session_id": None,
@@ -110,7 +121,7 @@ async def test_a_stream_tells_every_event_with_its_id_and_ends_with_done(http: h
         },
         {"type": "delta", "text": "He"},
         {"type": "delta", "text": "llo"},
-        {"type": "usage", "input_tokens": 2, "output_tokens": 3, "cost_usd": 0.25},
+        {"type": "usage", "input_tokens": 2, "output_tokens": 3, "cost_usd": 0.25, "from_cache": False},
         {"type": "completed", "finish_reason": "stop"},
     ]
 

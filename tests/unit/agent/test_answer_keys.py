@@ -215,6 +215,14 @@ def test_all_that_a_model_is_shown_is_in_the_key_of_its_output(change: dict[str,
     assert model_output_key(msgspec.structs.replace(OUTPUT, **change), tenant="acme") != key
 
 
+@pytest.mark.parametrize("parameter", ["temperature", "top_p"])
+def test_the_sign_of_a_zero_changes_no_key(parameter: str) -> None:
+    plus, minus = (with_sampling(**{parameter: number}) for number in (0.0, -0.0))
+    assert key_of(msgspec.structs.replace(REQUEST, **plus)) == key_of(msgspec.structs.replace(REQUEST, **minus))
+    outputs = {model_output_key(msgspec.structs.replace(OUTPUT, **change), tenant="acme") for change in (plus, minus)}
+    assert len(outputs) == 1
+
+
 def test_a_models_output_is_its_tenants_whichever_answer_it_is_a_part_of() -> None:
     kept = OutputCaching(tenant="acme", part_of="k", generation=5, refresh=True, ttl_seconds=60, tags=("a",))
     key = model_output_key(OUTPUT, tenant="acme")

@@ -13,6 +13,7 @@ from services.agent.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    Usage,
 )
 from services.agent.request import CacheControl, CacheMode, TurnRequest
 from services.agent.time_words import TimeWords
@@ -66,6 +67,15 @@ def test_a_conversation_in_which_a_tool_with_side_effects_was_called_does_not_me
 )
 def test_whole_answers_are_kept_and_others_not(reason: FinishReason, kept: bool) -> None:
     assert may_be_kept([Delta("a"), Completed(reason)], []) is kept
+
+
+@pytest.mark.parametrize(
+    "said", [[], [Delta("")], [ToolResult("1", "search", "", has_side_effects=False)], [Usage(1, 0)]]
+)
+def test_an_answer_that_says_nothing_is_not_kept(said: list[AnswerEvent]) -> None:
+    assert not may_be_kept([*said, STOP], [])
+    assert may_be_kept([*said, Delta(" "), STOP], [])
+    assert may_be_kept([*said, WAS_READ, Completed(FinishReason.TOOL_CALLS)], [])
 
 
 @pytest.mark.parametrize("events", [[], [Delta("a")], [STOP, Delta("a")]])

@@ -135,6 +135,7 @@ async def test_without_the_cache_the_model_is_asked() -> None:
     [
         [Delta("Hel")],
         [Delta("Hel"), Completed(FinishReason.LENGTH)],
+        [Delta(""), STOP],
         [Delta("Hel"), Completed(FinishReason.CONTENT_FILTER)],
         [SENDING, Completed(FinishReason.TOOL_CALLS)],
     ],
@@ -194,6 +195,17 @@ async def test_a_turn_whose_answer_is_gone_takes_the_models_output_and_costs_no_
     assert [used for _, used in world.quota.settled] == [3_000_000, 0]
     assert world.cache.look_ups[-1].part_of == answer_key
     assert answer_key in world.cache.kept
+
+
+async def test_a_hit_does_not_say_that_its_model_was_not_asked_when_it_was_computed() -> None:
+    kept = Kept()
+    world = world_of(kept)
+    await world.events(TurnRequest(task="Hi."))
+    del world.cache.kept[world.cache.look_ups[0].key]
+    assert await world.events(TurnRequest(task="Hi.")) == REPLAYED
+    started, answer = await world.turn(TurnRequest(task="Hi."))
+    assert started.cache.status is CacheStatus.HIT
+    assert answer == [Delta("Hel"), Delta("lo"), Usage(1_000_000, 2_000_000, 21.0), STOP]
 
 
 async def test_a_turn_whose_answer_was_invalidated_asks_the_model_anew() -> None:

@@ -204,7 +204,7 @@ def test_every_event_goes_out_as_its_own_kind() -> None:
         Delta("a"),
         ToolCall("c", "add", "{}"),
         ToolResult("c", "search", "found", has_side_effects=True),
-        Usage(1, 2, 0.5),
+        Usage(1, 2, 0.5, from_cache=True),
         Completed(FinishReason.STOP),
     ]
     kinds = [translate.stream_response(event, sequence=7, replica="").WhichOneof("event") for event in events]
@@ -213,7 +213,7 @@ def test_every_event_goes_out_as_its_own_kind() -> None:
         id="c", name="search", content="found", has_side_effects=True
     )
     assert translate.stream_response(events[4], sequence=7, replica="") == pb.ExecuteStreamResponse(
-        sequence=7, usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5)
+        sequence=7, usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5, from_cache=True)
     )
 
 

@@ -2,7 +2,7 @@
 
 from services.cache.entry import Entry
 from services.cache.eviction.recency_frequency import RecencyFrequency
-from services.cache.levels.level import CorruptEntryError, Holdings, LevelUnavailableError
+from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
 from services.cache.levels.memory_level import MemoryLevel
 from services.cache.policies import Policy
 
@@ -20,8 +20,8 @@ class BrokenLevel:
     async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         raise LevelUnavailableError("broken")
 
-    def holdings(self) -> Holdings:
-        return Holdings()
+    def holdings(self) -> None:
+        """It is shared."""
 
 
 class DamagedLevel:
@@ -39,5 +39,5 @@ class DamagedLevel:
     async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
         return await self._stored.put(key, entry, policy, now, promoted=promoted)
 
-    def holdings(self) -> Holdings:
-        return Holdings()
+    def holdings(self) -> None:
+        """It is shared."""

@@ -90,6 +90,34 @@ async def test_hits_save_what_the_answer_took() -> None:
     assert (counts.hits, counts.stale_hits, counts.misses) == (2, 0, 1)
 
 
+async def test_who_is_given_a_stale_answer_and_computes_it_anew_saves_nothing() -> None:
+    shared = Shared()
+    process = await new_process(shared)
+    await process.keep(await process.lead(), worth=Worth(100, 20, 0.5))
+    shared.now += TTL
+    assert [(await process.hit()).renewal is not None for _ in range(3)] == [True, False, False]
+    counts = process.counts[PolicyName.RESPONSE]
+    assert (counts.hits, counts.saved) == (3, Worth(200, 40, 1.0))
+
+
+async def test_the_hits_of_the_levels_add_up_to_those_of_the_policy() -> None:
+    shared = Shared()
+    one, other = await new_process(shared), await new_process(shared)
+    await one.keep(await one.lead(), b"old")
+    await other.hit()
+    shared.now += TTL
+    renewal = (await one.hit()).renewal
+    assert renewal
+    await other.hit()
+    await one.keep(renewal, b"new")
+    await other.hit()
+    await other.hit()
+    for process, expected in ((one, [1, 0]), (other, [2, 2])):
+        counts = process.counts[PolicyName.RESPONSE]
+        assert [each.hits for each in counts.levels.values()] == expected
+        assert counts.hits == sum(expected)
+
+
 async def test_one_caller_of_all_is_asked_to_renew_a_stale_answer() -> None:
     shared = Shared()
     one, other = await new_process(shared), await new_process(shared)

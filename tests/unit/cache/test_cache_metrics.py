@@ -9,6 +9,7 @@ from services.cache.entry import Worth
 from services.cache.policies import PolicyName
 from services.cache.statistics import Statistics
 from services.cache.ttl_tuning import Direction
+from tests.unit.cache.levels_at_hand import BrokenLevel
 from tests.unit.cache.processes import CacheProcess, Shared, new_process
 
 
@@ -39,16 +40,17 @@ async def test_uses_savings_and_refusals_are_shown() -> None:
     await process.hit()
     await process.watcher.invalidate("acme/tenant/")
     await process.lead()
-    held = process.hierarchy.holdings()
-    size_bytes = next(iter(held.values())).size_bytes
+    near, far = process.hierarchy.holdings().values()
+    assert near
+    assert near == far
+    size_bytes = near.size_bytes
     shown = samples(registered(process, news_age_seconds=0.25))
     times_to_live = {name: value for name, value in shown.items() if name.startswith("shoal_cache_ttl_seconds")}
     assert len(times_to_live) == 4
     assert {name: value for name, value in shown.items() if name not in times_to_live} == {
         "shoal_cache_hits_total{level=l1,policy=response}": 2,
-        "shoal_cache_hits_total{level=l2,policy=response}": 1,
         "shoal_cache_misses_total{level=l1,policy=response}": 3,
-        "shoal_cache_misses_total{level=l2,policy=response}": 3,
+        "shoal_cache_misses_total{level=l2,policy=response}": 4,
         "shoal_cache_stores_total{level=l1,policy=response}": 1,
         "shoal_cache_stores_total{level=l2,policy=response}": 1,
         "shoal_cache_entries{level=l1}": 1,
@@ -60,12 +62,19 @@ async def test_uses_savings_and_refusals_are_shown() -> None:
         "shoal_cache_lookups_total{outcome=miss,policy=response}": 3,
         "shoal_cache_too_large_total{policy=response}": 1,
         "shoal_cache_invalidated_total{policy=response}": 2,
-        "shoal_cache_saved_tokens_total{kind=input,policy=response}": 200,
-        "shoal_cache_saved_tokens_total{kind=output,policy=response}": 40,
-        "shoal_cache_saved_usd_total{policy=response}": 1,
+        "shoal_cache_saved_tokens_total{kind=input,policy=response}": 100,
+        "shoal_cache_saved_tokens_total{kind=output,policy=response}": 20,
+        "shoal_cache_saved_usd_total{policy=response}": 0.5,
         "shoal_cache_ttl_changes_total{direction=up,policy=response}": 3,
         "shoal_cache_news_age_seconds{}": 0.25,
     }
+
+
+async def test_what_a_shared_level_holds_is_not_shown() -> None:
+    registry = registered(await new_process(Shared(far=BrokenLevel())), news_age_seconds=0)
+    for name in ("shoal_cache_entries", "shoal_cache_size_bytes", "shoal_cache_evictions_total"):
+        shown = {level: registry.get_sample_value(name, {"level": level}) for level in ("l1", "l2")}
+        assert shown == {"l1": 0, "l2": None}
 
 
 async def test_every_series_is_there_from_the_start() -> None:

@@ -28,6 +28,15 @@ def test_the_newer_of_two_is_that_of_the_later_generation_and_else_the_one_made_
     assert newer == [[False, False, False], [True, False, False], [True, True, False]]
 
 
+def test_what_is_computed_replaces_all_but_a_later_generation_and_what_is_promoted_nothing_newer() -> None:
+    later = replace(ENTRY, created=1001.0)
+    next_generation = replace(ENTRY, created=990.0, generation=1)
+    others = [ENTRY, later, next_generation]
+    assert [ENTRY.may_replace(here, promoted=False) for here in others] == [True, True, False]
+    assert [ENTRY.may_replace(here, promoted=True) for here in others] == [True, False, False]
+    assert all(next_generation.may_replace(here, promoted=promoted) for here in others for promoted in (False, True))
+
+
 def test_the_age_is_never_negative() -> None:
     assert ENTRY.age_seconds(1007.5) == 7.5
     assert ENTRY.age_seconds(990.0) == 0.0

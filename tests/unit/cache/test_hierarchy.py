@@ -188,6 +188,18 @@ async def test_a_stale_entry_is_found_although_the_level_behind_it_fails() -> No
     assert await world.get(NOW + TTL + 5) == (STALE, LevelName.L1)
 
 
+async def test_a_look_up_is_one_hit_at_the_level_that_answers_and_a_miss_at_every_other_that_is_asked() -> None:
+    world = World(memory(), memory())
+    await world.put(STALE)
+    await world.get(NOW + TTL + 5)
+    assert (world.of(LevelName.L1).hits, world.of(LevelName.L1).misses) == (1, 0)
+    assert (world.of(LevelName.L2).hits, world.of(LevelName.L2).misses) == (0, 1), "its own is no fresher"
+    await world.far.put(KEY, RENEWED, POLICY, NOW + TTL + 1)
+    await world.get(NOW + TTL + 5)
+    assert (world.of(LevelName.L1).hits, world.of(LevelName.L1).misses) == (1, 1), "its own is passed over"
+    assert (world.of(LevelName.L2).hits, world.of(LevelName.L2).misses) == (1, 1)
+
+
 async def test_use_is_counted_by_level_and_policy() -> None:
     world = World(memory(), BrokenLevel())
     await world.get()

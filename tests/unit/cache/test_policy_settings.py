@@ -37,7 +37,6 @@ def test_without_overrides_the_defaults_hold(nothing: str) -> None:
         ("response.max_bytes=1000000", replace(RESPONSE, max_bytes=1_000_000)),
         ("response.compress=no", replace(RESPONSE, compress=False)),
         ("response.compress=yes", RESPONSE),
-        ("response.keeps_last=20", replace(RESPONSE, keeps_last=20)),
         ("response.keeps_last=all", RESPONSE),
         ("response.levels=l3", replace(RESPONSE, levels=(LevelName.L3,))),
         (" response . levels = l3 + l1 + l2 ", replace(RESPONSE, levels=tuple(LevelName))),
@@ -52,7 +51,9 @@ def test_every_field_can_be_set(override: str, expected: Policy) -> None:
 
 
 def test_an_override_changes_nothing_else() -> None:
-    changed = policies_with("tool_result.ttl=1, model_output.compress=no", defaults=DEFAULT_POLICIES)
+    overrides = "tool_result.ttl=1, model_output.compress=no, conversation_context.keeps_last=20"
+    changed = policies_with(overrides, defaults=DEFAULT_POLICIES)
+    assert changed[PolicyName.CONVERSATION_CONTEXT].keeps_last == 20
     assert changed[PolicyName.TOOL_RESULT].ttl_seconds == 1
     assert not changed[PolicyName.MODEL_OUTPUT].compress
     assert changed[PolicyName.RESPONSE] == RESPONSE
@@ -84,8 +85,14 @@ def test_an_override_changes_nothing_else() -> None:
         ("response.ttl=5, response.ttl=6", "once"),
         ("response.ttl_min=5", "ttl_min and ttl_max"),
         ("response.ttl_max=5000", "ttl_min and ttl_max"),
-        ("response.ttl_min=4000, response.ttl_max=5000", "between"),
-        ("response.ttl_min=5000, response.ttl_max=600", "between"),
+        (
+            "response.ttl_min=4000, response.ttl_max=5000",
+            "response: ttl (3600) must lie between ttl_min (4000) and ttl_max (5000)",
+        ),
+        ("response.ttl_min=5000, response.ttl_max=600", "response: ttl_min (5000) must not be above ttl_max (600)"),
+        ("response.keeps_last=20", "response: keeps_last must be all"),
+        ("model_output.keeps_last=1", "model_output: keeps_last must be all"),
+        ("response.levels=l1,l2", "'l2' is no override; join levels by +, such as response.levels=l1+l2"),
     ],
 )
 def test_a_fault_says_what_is_allowed(override: str, allowed: str) -> None:

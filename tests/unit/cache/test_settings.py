@@ -89,6 +89,7 @@ def test_a_url_that_is_none_of_redis_is_named_without_being_repeated(environ: di
         ("SHOAL_L1_MAX_ENTRIES", "0"),
         ("SHOAL_L1_MAX_BYTES", "-1"),
         ("SHOAL_L2_TIMEOUT_SECONDS", "0"),
+        ("SHOAL_RESPONSE_TTL_SECONDS", "0.9"),
         ("SHOAL_RESPONSE_TTL_SECONDS", "inf"),
         ("SHOAL_RESPONSE_TTL_SECONDS", "nan"),
         ("SHOAL_ENTRY_MAX_BYTES", "100000000"),

@@ -223,7 +223,7 @@ def test_stats_tell_levels_in_sum_and_by_policy() -> None:
         counts[name].levels[LevelName.L1].corrupt = 1
     for _ in range(2):
         counts[PolicyName.RESPONSE].count_hit(Worth(3, 4, 0.5), is_stale=True)
-    held = {LevelName.L1: Holdings(entries=4, size_bytes=5, evictions=6), LevelName.L2: Holdings()}
+    held = {LevelName.L1: Holdings(entries=4, size_bytes=5, evictions=6), LevelName.L2: None}
     ttls = {name: TunedTtl(policy, target_hit_rate=0.7) for name, policy in DEFAULT_POLICIES.items()}
     statistics = Statistics(counts=counts, holdings=lambda: held, ttls=ttls)
     response = translate.stats_response(statistics, replica="cache-1")

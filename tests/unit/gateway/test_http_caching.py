@@ -40,6 +40,7 @@ SAME: dict[str, Callable[[pb.ExecuteResponse], object]] = {
     "replica": lambda response: setattr(response, "replica", "agent-2"),
     "created": lambda response: response.created.FromSeconds(6),
     "age": lambda response: setattr(response.cache, "age_seconds", 13),
+    "from_cache": lambda response: setattr(response.usage, "from_cache", True),
     "level": lambda response: setattr(response.cache, "level", "l2"),
     "miss": lambda response: response.cache.CopyFrom(pb.CacheReport(status=pb.CACHE_STATUS_MISS, ttl_seconds=60)),
 }

@@ -188,12 +188,11 @@ def test_a_schema_with_digits_that_would_be_lost_is_refused() -> None:
 
 
 def response(**fields: Any) -> pb.ExecuteResponse:
-    made = pb.ExecuteResponse(
-        id="turn_1",
-        model="m",
-        usage=pb.Usage(input_tokens=2, output_tokens=3),
-        **({"finish_reason": pb.FINISH_REASON_STOP} | fields),
-    )
+    always: dict[str, Any] = {
+        "finish_reason": pb.FINISH_REASON_STOP,
+        "usage": pb.Usage(input_tokens=2, output_tokens=3),
+    }
+    made = pb.ExecuteResponse(id="turn_1", model="m", **(always | fields))
     made.created.FromSeconds(1_700_000_000)
     return made
 
@@ -213,6 +212,16 @@ def test_a_completion_has_openais_shape() -> None:
             }
         ],
         "usage": {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5},
+    }
+
+
+def test_the_prompt_of_a_completion_whose_model_was_not_asked_is_said_to_be_cached() -> None:
+    usage = pb.Usage(input_tokens=2, output_tokens=3, from_cache=True)
+    assert completion(response(usage=usage))["usage"] == {
+        "prompt_tokens": 2,
+        "completion_tokens": 3,
+        "total_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 2},
     }
 
 

@@ -54,6 +54,12 @@ def test_usage_comes_last_and_only_if_it_was_asked_for() -> None:
     ]
 
 
+def test_a_stream_tells_too_that_its_prompt_was_cached() -> None:
+    usage = Event(usage=pb.Usage(input_tokens=2, output_tokens=3, from_cache=True))
+    told = chunks(usage, completed(), include_usage=True)[-1]["usage"]
+    assert told["prompt_tokens_details"] == {"cached_tokens": 2}
+
+
 def test_a_turn_without_usage_says_none() -> None:
     assert chunks(completed(), include_usage=True)[-1] == chunk({}, "stop")
 

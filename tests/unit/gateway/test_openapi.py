@@ -115,8 +115,14 @@ def test_the_headers_about_the_cache_are_described(method: str, path: str, more:
     assert names == ["Cache-Control", "Pragma", "Shoal-Cache-Tags", *more]
 
 
+def test_how_the_cache_was_used_is_described_of_every_turn() -> None:
+    for path in ("/api/v1/task", "/v1/chat/completions"):
+        headers = DOCUMENT["paths"][path]["post"]["responses"]["200"]["headers"]
+        assert set(headers) == {"X-Shoal-Cache", "X-Shoal-Cache-Key"}
+
+
 def test_what_caches_on_the_way_are_told_is_described_of_the_get_alone() -> None:
-    told = {"ETag", "Cache-Control", "Age", "Vary"}
+    told = {"ETag", "Cache-Control", "Age", "Vary", "X-Shoal-Cache", "X-Shoal-Cache-Key"}
     responses = DOCUMENT["paths"]["/api/v1/task"]["get"]["responses"]
     assert set(responses["200"]["headers"]) == set(responses["304"]["headers"]) == told
     assert "content" not in responses["304"]

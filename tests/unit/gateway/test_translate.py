@@ -187,9 +187,15 @@ def test_a_complete_answer() -> None:
         why="the default model",
         tool_calls=[pb.ToolCall(id="c1", name="f", arguments="{}")],
         cache=pb.CacheReport(
-            status=pb.CACHE_STATUS_HIT, level="l2", age_seconds=0.0, key="0" * 64, ttl_seconds=60.5, stale=True
+            status=pb.CACHE_STATUS_HIT,
+            level="l2",
+            age_seconds=0.0,
+            key="0" * 64,
+            ttl_seconds=60.5,
+            stale_seconds=5,
+            stale=True,
         ),
-        usage=pb.Usage(input_tokens=2**60, output_tokens=3, cost_usd=0.25),
+        usage=pb.Usage(input_tokens=2**60, output_tokens=3, cost_usd=0.25, from_cache=True),
         session_id="s",
         replica="agent-1",
     )
@@ -208,9 +214,10 @@ def test_a_complete_answer() -> None:
             "age_seconds": 0.0,
             "key": "0" * 64,
             "ttl_seconds": 60.5,
+            "stale_seconds": 5.0,
             "stale": True,
         },
-        "usage": {"input_tokens": 2**60, "output_tokens": 3, "cost_usd": 0.25},
+        "usage": {"input_tokens": 2**60, "output_tokens": 3, "cost_usd": 0.25, "from_cache": True},
         "session_id": "s",
         "replica": "agent-1",
         "created": 1_700_000_000.5,
@@ -224,7 +231,12 @@ def test_what_an_answer_does_not_have_is_null() -> None:
     )
     answer = translate.task_answer(response)
     assert (answer.session_id, answer.cache.level, answer.cache.age_seconds) == (None, None, None)
-    assert (answer.cache.key, answer.cache.ttl_seconds, answer.cache.stale) == (None, None, False)
+    assert (answer.cache.key, answer.cache.ttl_seconds, answer.cache.stale_seconds) == (None, None, None)
+    assert (answer.cache.stale, answer.usage.from_cache) == (False, False)
+
+
+def test_an_answer_that_is_never_given_out_stale_says_so() -> None:
+    assert translate.cache_report(pb.CacheReport(status=pb.CACHE_STATUS_MISS, ttl_seconds=60)).stale_seconds == 0
 
 
 def test_every_event_of_the_proto_has_its_data() -> None:
@@ -245,7 +257,9 @@ def test_every_event_of_the_proto_has_its_data() -> None:
         "tool_result": pb.ExecuteStreamResponse(
             tool_result=pb.ToolResult(id="c", name="f", content="4", has_side_effects=True)
         ),
-        "usage": pb.ExecuteStreamResponse(usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5)),
+        "usage": pb.ExecuteStreamResponse(
+            usage=pb.Usage(input_tokens=1, output_tokens=2, cost_usd=0.5, from_cache=True)
+        ),
         "completed": pb.ExecuteStreamResponse(completed=pb.Completed(finish_reason=pb.FINISH_REASON_STOP)),
     }
     assert set(events) == set(kinds) - {"heartbeat"}
@@ -262,6 +276,7 @@ def test_every_event_of_the_proto_has_its_data() -> None:
                 "age_seconds": None,
                 "key": "0" * 64,
                 "ttl_seconds": None,
+                "stale_seconds": None,
                 "stale": False,
             },
             "session_id": None,
@@ -271,7 +286,7 @@ def test_every_event_of_the_proto_has_its_data() -> None:
         "delta": {"type": "delta", "text": "Hi"},
         "tool_call": {"type": "tool_call", "id": "c", "name": "f", "arguments": "{}"},
         "tool_result": {"type": "tool_result", "id": "c", "name": "f", "content": "4"},
-        "usage": {"type": "usage", "input_tokens": 1, "output_tokens": 2, "cost_usd": 0.5},
+        "usage": {"type": "usage", "input_tokens": 1, "output_tokens": 2, "cost_usd": 0.5, "from_cache": True},
         "completed": {"type": "completed", "finish_reason": "stop"},
     }
 

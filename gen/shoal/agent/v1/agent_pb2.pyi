@@ -545,7 +545,9 @@ class CacheReport(_message.Message):
     age_seconds: _builtins.float
     """The age of a cached answer in seconds; 0 unless it was a hit."""
     key: _builtins.str
-    """The answer's key, by which it can be invalidated: 64 hexadecimal digits. Empty if the cache was bypassed."""
+    """The answer's key, by which it can be invalidated: 64 hexadecimal digits. Empty if the cache was bypassed. The
+    initial metadata `x-shoal-cache-key` tells it, too.
+    """
     ttl_seconds: _builtins.float
     """How long the answer is given out from its computation on, in seconds; 0 if it is not kept. A stream's `started`
     tells it of hits only: before an answer is complete nobody knows whether it will be kept.
@@ -585,22 +587,30 @@ class Usage(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
+    FROM_CACHE_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """Tokens read by the model."""
     output_tokens: _builtins.int
     """Tokens written by the model."""
     cost_usd: _builtins.float
-    """Price in US dollars by the configured price list; 0 for a model without a price."""
+    """Price in US dollars by the configured price list; 0 for a model without a price. With `from_cache`, what it cost
+    then.
+    """
+    from_cache: _builtins.bool
+    """The model was not asked: its output was still kept. What it took when it was. Not said of a cached answer, of which
+    CacheReport says where it came from.
+    """
     def __init__(
         self,
         *,
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         cost_usd: _builtins.float = ...,
+        from_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "from_cache", b"from_cache", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

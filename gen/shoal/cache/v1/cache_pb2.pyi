@@ -664,9 +664,11 @@ class LevelStats(_message.Message):
     level: _builtins.str
     """The level: "l1", "l2" or "l3"."""
     hits: _builtins.int
-    """Look-ups that found a live entry."""
+    """Look-ups that the level answered."""
     misses: _builtins.int
-    """Look-ups that found none."""
+    """Look-ups in which the level was asked and did not answer: it had no entry, an invalidated one, or a stale one and
+    another level a better one.
+    """
     failures: _builtins.int
     """Look-ups and stores that failed and were passed over."""
     stores: _builtins.int
@@ -735,7 +737,7 @@ class PolicyStats(_message.Message):
 
     @_builtins.property
     def saved(self) -> Global___Worth:
-        """What hits have saved."""
+        """What hits have saved; nothing where the one who was given a stale answer computes it anew."""
 
     def __init__(
         self,

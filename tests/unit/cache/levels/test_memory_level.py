@@ -1,6 +1,7 @@
 """The memory level: its bounds, its accounting, and who has to go."""
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -174,11 +175,11 @@ async def test_an_entry_that_is_too_large_lets_the_older_one_go_that_would_be_fo
     assert level.holdings() == Holdings()
 
 
-async def test_an_older_entry_that_is_too_large_leaves_the_newer_one() -> None:
+async def test_an_entry_of_an_earlier_generation_that_is_too_large_leaves_the_newer_one() -> None:
     level = level_of(max_bytes=2000)
-    newer = entry_of(b"newer")
+    newer = replace(entry_of(b"newer"), generation=1)
     await put(level, "key", newer)
-    assert not await put(level, "key", entry_of(bytes(2000), created=NOW - 1))
+    assert not await put(level, "key", entry_of(bytes(2000), created=NOW + 1), NOW + 1)
     assert await level.get("key", NOW) == newer
 
 
