@@ -2,7 +2,7 @@
 
 import asyncio
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import Generic, TextIO, TypeVar
 
@@ -22,8 +22,8 @@ class LogLines(Generic[T]):
     Any thread may tell lines; one without an event loop writes at once. What is told must not be changed afterwards.
     """
 
-    def __init__(self, stream: TextIO, *, render: Callable[[T], str]) -> None:
-        """`render` makes one line of what was told. It must never fail."""
+    def __init__(self, stream: TextIO, *, render: Callable[[Sequence[T]], str]) -> None:
+        """`render` makes a line, with its end, of each thing that was told. It must never fail."""
         self._stream = stream
         self._render = render
         self._gathered: list[T] = []
@@ -59,5 +59,5 @@ class LogLines(Generic[T]):
         with self._lock:
             lines, self._gathered, self._writer = self._gathered, [], None
             if lines:
-                self._stream.write("".join(f"{self._render(line)}\n" for line in lines))
+                self._stream.write(self._render(lines))
                 self._stream.flush()

@@ -1,10 +1,15 @@
 """When log lines are written, and with which others."""
 
 import asyncio
+from collections.abc import Sequence
 from io import StringIO
 from threading import Thread
 
 from meshkit.log_lines import LogLines
+
+
+def written(lines: Sequence[object]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 class Written(StringIO):
@@ -25,7 +30,7 @@ class Written(StringIO):
 
 async def test_lines_that_follow_soon_are_written_together() -> None:
     stream = Written()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
     lines.info("a")
     lines.debug("b")
     assert stream.writes == []
@@ -35,7 +40,7 @@ async def test_lines_that_follow_soon_are_written_together() -> None:
 
 async def test_what_is_told_after_a_write_is_written_too() -> None:
     stream = Written()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
     for line in ("a", "b"):
         stream.was_flushed.clear()
         lines.info(line)
@@ -45,7 +50,7 @@ async def test_what_is_told_after_a_write_is_written_too() -> None:
 
 async def test_a_warning_is_written_at_once_and_after_what_was_told_before_it() -> None:
     stream = Written()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
     lines.info("a")
     lines.warning("b")
     lines.info("c")
@@ -57,7 +62,7 @@ async def test_a_warning_is_written_at_once_and_after_what_was_told_before_it() 
 
 def test_without_an_event_loop_every_line_is_written_at_once() -> None:
     stream = Written()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
     lines.info("a")
     lines.info("b")
     assert stream.writes == ["a\n", "b\n"]
@@ -65,7 +70,7 @@ def test_without_an_event_loop_every_line_is_written_at_once() -> None:
 
 def test_lines_of_a_loop_that_has_ended_are_written_with_the_next() -> None:
     stream = Written()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
 
     async def tell(*told: str) -> None:
         for line in told:
@@ -87,7 +92,7 @@ def test_lines_of_a_loop_that_has_ended_are_written_with_the_next() -> None:
 
 async def test_another_thread_writes_at_once_and_with_those_that_wait() -> None:
     stream = Written()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
     tell_from_a_thread(lines, "a")
     assert stream.writes == ["a\n"]
     stream.was_flushed.clear()
@@ -117,7 +122,7 @@ class Interrupted(Written):
 
 def test_a_thread_waits_while_another_writes() -> None:
     stream = Interrupted()
-    lines = LogLines(stream, render=str)
+    lines = LogLines(stream, render=written)
     stream.other = Thread(target=lines.warning, args=("b",))
     lines.warning("a")
     stream.other.join()
