@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import Column, Double, ForeignKey, MetaData, Row, String, Table, insert, select, text, update
+from sqlalchemy import Column, Double, ForeignKey, MetaData, Row, Select, String, Table, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from meshkit.database import reported_as_unavailable
@@ -53,10 +54,7 @@ class SqlKeyStore:
             await connection.execute(insert(api_keys).values(values))
 
     async def find(self, key_hash: str) -> ApiKey | None:
-        query = select(api_keys).where(api_keys.c.hash == key_hash, api_keys.c.revoked.is_(None))
-        async with self._transaction() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return _key(row) if row else None
+        return await self._one(select(api_keys).where(api_keys.c.hash == key_hash, api_keys.c.revoked.is_(None)))
 
     async def find_many(self, hashes: Collection[str]) -> dict[str, ApiKey]:
         query = select(api_keys).where(api_keys.c.hash.in_(hashes), api_keys.c.revoked.is_(None))
@@ -81,14 +79,19 @@ class SqlKeyStore:
         good = (api_keys.c.id == key_id, api_keys.c.revoked.is_(None))
         async with self._transaction() as connection:
             await connection.execute(update(api_keys).where(*good).values(tier=tier))
-            row = (await connection.execute(select(api_keys).where(*good))).one_or_none()
-        return _key(row) if row else None
+        return await self._one(select(api_keys).where(*good))
 
     async def revoke(self, key_id: str, now: float) -> ApiKey | None:
         unless_done = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None))
         async with self._transaction() as connection:
             await connection.execute(unless_done.values(revoked=now))
-            row = (await connection.execute(select(api_keys).where(api_keys.c.id == key_id))).one_or_none()
+        return await self._one(select(api_keys).where(api_keys.c.id == key_id))
+
+    async def _one(self, query: Select[Any]) -> ApiKey | None:
+        # In a transaction of its own: one that is abandoned between a write and a row that nobody fetched would hold
+        # SQLite's lock.
+        async with self._transaction() as connection:
+            row = (await connection.execute(query)).one_or_none()
         return _key(row) if row else None
 
     @asynccontextmanager
