@@ -35,6 +35,9 @@ def mesh(model: ModelProcess) -> Iterator[Mesh]:
         SHOAL_MODEL_BASE_URL=f"{model.url}/v1",
         SHOAL_AGENT_REPLICAS="1",
         SHOAL_CACHE_REPLICAS="2",
+        # On a busy machine a level that is late shall not be passed over.
+        SHOAL_L2_TIMEOUT_SECONDS="1",
+        SHOAL_L3_TIMEOUT_SECONDS="1",
         SHOAL_TIERS=TIERS,
     ) as started:
         yield started

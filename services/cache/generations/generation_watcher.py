@@ -18,17 +18,26 @@ WAIT_SECONDS = 0.25
 
 
 class GenerationWatcher:
-    """Asks the log for news, and gives it back what it has lost. `clock` is a steady clock in seconds.
+    """Asks the log for news, and gives it back what it has lost. `clock` is a steady clock in seconds; a look-up waits
+    for news for at most `wait_seconds`.
 
     While the log cannot be used the view stays as it is: what was found valid is found on, and nothing can be
     invalidated. A process that has not heard of the log since its start finds nothing and keeps nothing until it has:
     it cannot know what of the shared levels was invalidated.
     """
 
-    def __init__(self, log: GenerationLog, generations: Generations, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        log: GenerationLog,
+        generations: Generations,
+        *,
+        clock: Callable[[], float],
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
         self._log = log
         self._generations = generations
         self._clock = clock
+        self._wait_seconds = wait_seconds
         self._heard_at = -math.inf
         self._outage = Outage("the state Redis, for the log of invalidations", setting="SHOAL_STATE_REDIS_URL")
         self._question: asyncio.Task[None] | None = None
@@ -44,13 +53,13 @@ class GenerationWatcher:
     async def hear_up_to(self, generation: int) -> bool:
         """Whether everything is known here that was invalidated until then; if not, the log is asked first.
 
-        It takes at most WAIT_SECONDS. Before the first news, and while the log cannot be used, it is left to `run` to
+        It takes at most `wait_seconds`. Before the first news, and while the log cannot be used, it is left to `run` to
         ask, and the answer is no at once.
         """
         view = self._generations
         if not view.has_heard_up_to(generation) and view.epoch and not self._outage.is_on:
             with suppress(TimeoutError):
-                async with asyncio.timeout(WAIT_SECONDS):
+                async with asyncio.timeout(self._wait_seconds):
                     await self._hear_of(generation)
         return view.has_heard_up_to(generation)
 
