@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from services.cache.levels.memory_level import MemoryLevel
 from services.cache.levels.redis_level import KEY_PREFIX, RedisLevel
 from services.cache.levels.sql_level import SqlLevel, cache_entries
 from services.cache.settings import OWNER
+from tests.backends import Valkey, running_valkey
 
 PATIENCE_SECONDS = 10.0
 """Longer than a busy machine takes, so that only a server that is really gone fails."""
@@ -33,6 +34,20 @@ MIGRATIONS = Path(cache.__file__).parent / "migrations"
 async def client(valkey_url: str) -> AsyncIterator[Redis]:
     async with open_redis(valkey_url, timeout_seconds=PATIENCE_SECONDS) as client:
         await client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of one test's own, which may be killed and made to hang."""
+    with running_valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
+    """Would itself wait for ever, so that only the timeout of who uses it helps."""
+    async with open_redis(own_valkey.url, timeout_seconds=3600, sends_again=True) as client:
         yield client
 
 

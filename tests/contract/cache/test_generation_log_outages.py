@@ -2,61 +2,46 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from meshkit.redis import open_redis
 from services.cache.generations.generation_log import GenerationLog, GenerationsUnavailableError
 from services.cache.generations.generation_watcher import GenerationWatcher
 from services.cache.generations.generations import Generations
 from services.cache.generations.redis_generation_log import RedisGenerationLog
-from tests.backends import Valkey, running_valkey, wait_until
+from tests.backends import Valkey, wait_until
 from tests.contract.cache.logs_at_hand import A, B, everything, known, log_in
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Valkey]:
-    with running_valkey(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def own_redis(server: Valkey) -> AsyncIterator[Redis]:
-    """Would itself wait for ever, so that only the log's own timeout helps."""
-    async with open_redis(server.url, timeout_seconds=3600, sends_again=True) as client:
-        yield client
-
-
 async def test_a_server_that_is_gone_or_does_not_answer_is_unavailable_and_can_be_used_again(
-    server: Valkey, own_redis: Redis
+    own_valkey: Valkey, own_redis: Redis
 ) -> None:
     log = log_in(own_redis)
     generation = await log.invalidate(A)
-    server.pause()
+    own_valkey.pause()
     impatient = RedisGenerationLog(own_redis, timeout_seconds=0.1)
     for call in (everything(impatient), impatient.invalidate(A), impatient.restore("1.2.3", known())):
         with pytest.raises(GenerationsUnavailableError):
             await call
-    server.resume()
+    own_valkey.resume()
     assert A in (await everything(log)).scopes
-    server.kill()
+    own_valkey.kill()
     for call in (everything(log), log.invalidate(A), log.restore("1.2.3", known())):
         with pytest.raises(GenerationsUnavailableError):
             await call
-    server.start()
+    own_valkey.start()
     news = await everything(log)
     assert (news.scopes, news.beginning > generation) == ({}, True)
 
 
-async def test_a_replica_can_be_read_and_takes_no_invalidation(server: Valkey, own_redis: Redis) -> None:
+async def test_a_replica_can_be_read_and_takes_no_invalidation(own_valkey: Valkey, own_redis: Redis) -> None:
     log = log_in(own_redis)
     generation = await log.invalidate(A)
     await own_redis.config_set("replica-serve-stale-data", "yes")
-    await own_redis.replicaof("127.0.0.1", str(server.port + 1))
+    await own_redis.replicaof("127.0.0.1", str(own_valkey.port + 1))
     with pytest.raises(GenerationsUnavailableError):
         await log.invalidate(B)
     assert (await everything(log)).scopes == {A: generation}
@@ -65,7 +50,7 @@ async def test_a_replica_can_be_read_and_takes_no_invalidation(server: Valkey, o
 
 
 async def test_a_server_that_comes_back_with_older_data_is_told_what_it_has_lost(
-    server: Valkey, own_redis: Redis
+    own_valkey: Valkey, own_redis: Redis
 ) -> None:
     log, view = log_in(own_redis), Generations()
     watcher = GenerationWatcher(log, view, clock=time.monotonic)
@@ -73,8 +58,8 @@ async def test_a_server_that_comes_back_with_older_data_is_told_what_it_has_lost
     await own_redis.save()
     second = await log.invalidate(B)
     await watcher.hear()
-    server.kill()
-    server.start()
+    own_valkey.kill()
+    own_valkey.start()
     assert (await everything(log)).scopes == {A: first}, "the server has its data of before"
     await watcher.hear()
     restored = (await everything(log)).scopes
@@ -101,7 +86,7 @@ async def happens(view: Generations, generation: int, scope: str) -> None:
     await asyncio.to_thread(wait_until, lambda: not view.is_valid(generation, (scope,)), f"news of {scope}")
 
 
-async def test_two_processes_hear_of_each_other_also_after_all_was_lost(server: Valkey, own_redis: Redis) -> None:
+async def test_two_processes_hear_of_each_other_also_after_all_was_lost(own_valkey: Valkey, own_redis: Redis) -> None:
     async with running(log_in(own_redis)) as (here, view_here), running(log_in(own_redis)) as (there, view_there):
         start = view_here.latest
         await here.invalidate(A)
@@ -111,8 +96,8 @@ async def test_two_processes_hear_of_each_other_also_after_all_was_lost(server: 
         await own_redis.flushall()
         third = await here.invalidate("acme/tag/third")
         await happens(view_there, third - 1, "acme/tag/third")
-        server.kill()
-        server.start()
+        own_valkey.kill()
+        own_valkey.start()
         fourth = await there.invalidate("acme/tag/fourth")
         await happens(view_here, fourth - 1, "acme/tag/fourth")
         assert view_here.is_valid(start, ("acme/tag/other",))

@@ -2,15 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from meshkit.redis import open_redis
 from services.cache.counts import new_counts
 from services.cache.entry import Entry
 from services.cache.events import Events
@@ -19,7 +17,7 @@ from services.cache.levels.level import CorruptEntryError, Level, LevelUnavailab
 from services.cache.levels.redis_level import RedisLevel
 from services.cache.outages.breaker import LATE_IN_A_ROW
 from services.cache.policies import DEFAULT_POLICIES, LevelName, Policy, PolicyName
-from tests.backends import Valkey, running_valkey
+from tests.backends import Valkey
 from tests.contract.cache.clock import SteadyClock
 from tests.contract.cache.conftest import PATIENCE_SECONDS, redis_level_on
 
@@ -111,20 +109,6 @@ async def test_a_look_up_that_is_overtaken_by_a_newer_store_does_not_undo_it(red
     hierarchy = Hierarchy(levels, new_counts([policy]))
     assert await hierarchy.get(KEY, policy, newer.created, lambda _: True) == (older, LevelName.L3)
     assert await redis_level.get(KEY, newer.created) == newer
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server of one test's own, which may be killed and made to hang."""
-    with running_valkey(tmp_path) as server:
-        yield server
-
-
-@pytest.fixture
-async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
-    """Would itself wait for ever, so that only the level's own timeout helps."""
-    async with open_redis(own_valkey.url, timeout_seconds=3600, sends_again=True) as client:
-        yield client
 
 
 async def test_a_redis_that_hangs_costs_a_few_timeouts_then_one_per_pause_and_is_used_again_when_it_answers(
