@@ -6,13 +6,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Show the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Start the whole mesh on this machine; Ctrl-C stops it
 	@exec $(BIN)/shoal up
 
 test: $(VENV)/.installed-dev ## Set up and run all tests but the faults
 	$(BIN)/pytest
+
+test-faults: $(VENV)/.installed-dev ## Kill, pause, starve and attack a real mesh; its report shows what others felt
+	$(BIN)/pytest tests/faults
 
 lint: $(VENV)/.installed-dev ## Formatting, lint, types, protos, stubs
 	$(BIN)/ruff format --check .
@@ -27,6 +30,9 @@ proto: $(VENV)/.installed-dev ## Generate the stubs in gen/ from protos/
 
 bench: $(VENV)/.installed ## Measure start, memory, first delta and recovery of the default mesh
 	$(BIN)/python -m load.footprint
+
+bench-scaling: $(VENV)/.installed ## Measure how soon pools grow, shrink and lose a killed agent (two minutes)
+	$(BIN)/python -m load.scaling
 
 bench-limits: $(VENV)/.installed ## Measure the limiter: speed, exactness, an outage of Redis (six minutes)
 	$(BIN)/python -m load.limits
@@ -55,4 +61,4 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run test lint proto bench bench-limits bench-cache lock clean
+.PHONY: help run test test-faults lint proto bench bench-scaling bench-limits bench-cache lock clean

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import fields
 
+from envoyconf.topology import LOOPBACK
 from launcher import binaries
 from launcher.binaries import MissingBinaryError
 from launcher.home import Home
-from launcher.plan import LOOPBACK, Binaries, Plan, Process, make_plan
+from launcher.plan import Binaries, Plan, Process
+from launcher.planner import Planner
 from launcher.programs import all_settings, settings_of
 from launcher.settings import UpSettings
 from meshkit.settings import Settings, SettingsError, describe, load, unknown_variables, variable_of
@@ -30,7 +32,7 @@ def check_mesh(environ: Mapping[str, str], *, ports: bool) -> Findings:
     """Checks the settings of every program as `shoal up` would start it and, with `ports`, that every port is free."""
     settings, faults = _up_settings(environ)
     try:
-        plan = make_plan(settings, home=Home.at(settings.home), binaries=find_binaries())
+        plan = Planner(settings, home=Home.at(settings.home), binaries=find_binaries()).plan()
     except MissingBinaryError as error:
         faults.append(str(error))
     else:

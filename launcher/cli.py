@@ -3,14 +3,20 @@
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from launcher.cache_commands import cache
-from launcher.exits import BAD_SETTINGS, FAILED, fail, list_faults, loaded
+from launcher.certs_command import certs
+from launcher.exits import BAD_SETTINGS, fail, list_faults, loaded
+from launcher.fleet_commands import list_processes, restart_service, scale_service
 from launcher.key_commands import keys
 from launcher.programs import PROGRAMS
 from launcher.settings import MigrateSettings
+
+if TYPE_CHECKING:
+    from launcher.autoscaling import Bounds
 
 
 class _Commands(click.Group):
@@ -37,10 +43,29 @@ def main(context: click.Context) -> None:
 
 main.add_command(keys)
 main.add_command(cache)
+main.add_command(list_processes)
+main.add_command(scale_service)
+main.add_command(restart_service)
+main.add_command(certs)
+
+
+def _bounds(context: click.Context, parameter: click.Parameter, text: str | None) -> "Bounds | None":
+    from launcher.autoscaling import Bounds
+
+    try:
+        return None if text is None else Bounds.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", context, parameter) from None
 
 
 @main.command()
-def up() -> None:
+@click.option(
+    "--autoscale",
+    metavar="agent=LEAST..MOST",
+    callback=_bounds,
+    help="Keep the number of agents between these, by how busy they are: 2 more above 80 %, 1 less below 30 %.",
+)
+def up(autoscale: "Bounds | None") -> None:
     """Start the whole mesh on this machine.
 
     Starts Valkey, the local model, the limiter, the cache, the agents, the gateway and Envoy, each as soon as what it
@@ -59,27 +84,30 @@ def up() -> None:
     SHOAL_TLS_CERT_FILE, SHOAL_TLS_KEY_FILE
                            TLS on port 8443
 
+    `shoal ps`, `shoal scale` and `shoal restart` look at it and change it while it runs.
+
     \b
     Examples:
       shoal up
+      shoal up --autoscale agent=2..8
       SHOAL_AGENT_REPLICAS=5 SHOAL_PORT_SHIFT=100 SHOAL_HOME=/tmp/second shoal up
       SHOAL_MODEL_BASE_URL=http://127.0.0.1:11434/v1 shoal up
 
     Exit codes: 0 after an orderly stop, 1 if the mesh cannot start, 2 for bad settings or busy ports.
     """
     from launcher.home import HomeError
-    from launcher.supervisor import GaveUpError
+    from launcher.keeper import GaveUpError
     from launcher.up import UncheckedError
     from launcher.up import up as run_mesh
 
     try:
-        asyncio.run(run_mesh(os.environ))
+        asyncio.run(run_mesh(os.environ, autoscale=autoscale))
     except UncheckedError:
         sys.exit(BAD_SETTINGS)
     except HomeError as error:
         fail(str(error))
     except GaveUpError:
-        sys.exit(FAILED)
+        fail("The mesh cannot start: what was given up is named above.")
 
 
 @main.command()

@@ -42,6 +42,10 @@ class Home:
         return self.folder / "processes.json"
 
     @property
+    def control_socket(self) -> Path:
+        return self.folder / "control"
+
+    @property
     def valkey_folder(self) -> Path:
         return self.folder / "valkey"
 

@@ -47,7 +47,8 @@ class Operator:
             error = from_rpc_error(failure)
             if error.reason is Reason.SERVICE_UNAVAILABLE:
                 raise OperatorError(
-                    f"The mesh does not answer at {self._address}; start it with `make run` or `shoal up`."
+                    f"The mesh does not answer at {self._address}; start it with `make run` or `shoal up`, "
+                    "or set SHOAL_MESH_*_FILE for this command as they are set for the mesh."
                 ) from None
             raise OperatorError(error.message) from None
 
@@ -69,5 +70,5 @@ async def open_operator(settings: OperatorSettings) -> AsyncIterator[Operator]:
         signer = IdentitySigner.from_file(str(settings.secret_file()))
     except (OSError, ValueError) as error:
         raise OperatorError(f"The mesh's secret in {settings.secret_file()} is no good: {error}") from None
-    async with open_channel(settings.address()) as channel:
+    async with open_channel(settings.address(), tls=settings.mesh_tls()) as channel:
         yield Operator(channel, address=settings.address(), signer=signer)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from launcher.settings import OperatorSettings, UpSettings, WarmSettings
+from launcher.settings import CertsSettings, OperatorSettings, UpSettings, WarmSettings
 from meshkit.settings import Settings
 
 
@@ -34,7 +34,12 @@ def settings_of(program: str) -> type[Settings]:
 
 def all_settings() -> dict[str, type[Settings]]:
     """Every kind of settings that is read from the environment, by the program that reads it."""
-    commands: dict[str, type[Settings]] = {"up": UpSettings, "operator": OperatorSettings, "warm": WarmSettings}
+    commands: dict[str, type[Settings]] = {
+        "up": UpSettings,
+        "operator": OperatorSettings,
+        "warm": WarmSettings,
+        "certs": CertsSettings,
+    }
     return commands | {program: settings_of(program) for program in PROGRAMS}
 
 

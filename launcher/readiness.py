@@ -1,13 +1,12 @@
 """Whether a process is ready to be used: probes over plain sockets, so that the supervisor stays small."""
 
 import asyncio
-import contextlib
-import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-_HOST = "127.0.0.1"
+from launcher.local_http import HOST, any_certificate, connection
+
 _ANSWER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 
@@ -28,8 +27,8 @@ class HttpOk:
     tls: bool = False
 
     async def passes(self) -> bool:
-        async with _connection(self.port, _any_certificate() if self.tls else None) as (reader, writer):
-            writer.write(f"GET {self.path} HTTP/1.1\r\nHost: {_HOST}\r\nConnection: close\r\n\r\n".encode())
+        async with connection(self.port, any_certificate() if self.tls else None) as (reader, writer):
+            writer.write(f"GET {self.path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
             status_line = await reader.readuntil(b"\r\n")
         return status_line.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
 
@@ -41,7 +40,7 @@ class RedisPong:
     port: int
 
     async def passes(self) -> bool:
-        async with _connection(self.port, None) as (reader, writer):
+        async with connection(self.port) as (reader, writer):
             writer.write(b"PING\r\n")
             return await reader.readuntil(b"\r\n") == b"+PONG\r\n"
 
@@ -61,23 +60,3 @@ async def _passes(probe: Probe) -> bool:
             return await probe.passes()
     except (OSError, EOFError, TimeoutError):
         return False
-
-
-@contextlib.asynccontextmanager
-async def _connection(
-    port: int, tls: ssl.SSLContext | None
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(_HOST, port, ssl=tls)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-def _any_certificate() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

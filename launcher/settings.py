@@ -1,16 +1,25 @@
 """Settings of the launcher's own programs: the whole mesh, the local model, the commands that use a mesh."""
 
 import dataclasses
-import ssl
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
+from envoyconf.load_balancing import ALLOWED, LoadBalancing
 from envoyconf.route_names import ROUTE_NAMES
-from envoyconf.topology import LOOPBACK, EnvoyPorts, FailOpen, TlsFiles, Topology
+from envoyconf.topology import LOOPBACK, EnvoyPorts, FailOpen, FloodGuard, TlsFiles, Topology
 from launcher.home import home_faults
-from meshkit.settings import Port, Settings, failed_checks, file_fault, secret_fault, variable_of
+from meshkit.certificates import check_pair, server_context
+from meshkit.settings import (
+    MeshTlsSettings,
+    Port,
+    Settings,
+    failed_checks,
+    file_fault,
+    files_faults,
+    secret_fault,
+)
 
 MODEL_NAME = "smollm2-135m-instruct"
 
@@ -27,7 +36,7 @@ PortShift = Annotated[
 ]
 
 
-class UpSettings(Settings, frozen=True, kw_only=True):
+class UpSettings(MeshTlsSettings, frozen=True, kw_only=True):
     """What `shoal up` itself reads. The processes that it starts read their own from the same environment."""
 
     home: Home = ".shoal"
@@ -62,12 +71,36 @@ class UpSettings(Settings, frozen=True, kw_only=True):
     otlp_endpoint: Annotated[
         str, Meta(description="Base address for OTLP over HTTP, such as http://127.0.0.1:4318. Empty: no spans.")
     ] = ""
+    load_balancing: Annotated[str, Meta(description=f"How calls are spread over the agents: {ALLOWED}.")] = (
+        "least_request"
+    )
+    agent_slots: Annotated[int, Meta(ge=1, le=10_000, description="How many turns an agent works on at once.")] = 128
+    agent_queue: Annotated[
+        int, Meta(ge=0, le=10_000, description="How many turns wait in an agent for a slot; it refuses more at once.")
+    ] = 64
+    model_timeout_seconds: Annotated[
+        float, Meta(gt=0, description="How long a model may be silent. Envoy's idle timeout is longer than that.")
+    ] = 120.0
+    stream_max_seconds: Annotated[
+        float, Meta(gt=0, le=86_400, description="How long a call or a stream may take, and so how long draining may.")
+    ] = 900.0
+    slow_client_seconds: Annotated[
+        float, Meta(gt=0, le=3_600, description="How long a client may take to read what waits for it.")
+    ] = 30.0
+    flood_per_second: Annotated[
+        int, Meta(ge=1, description="Requests per second from one address (IPv6: one /64), whoever makes them.")
+    ] = 1000
+    flood_burst: Annotated[int, Meta(ge=1, description="How many of those may come at once.")] = 2000
+    envoy_max_heap_bytes: Annotated[
+        int, Meta(ge=128 << 20, description="What Envoy's memory may grow to; it sheds load before that.")
+    ] = 1 << 30
     drain_seconds: Annotated[
         float, Meta(ge=0, description="On SIGTERM to a service: how long its running calls may take to end.")
     ] = 5.0
 
     def faults(self) -> list[str]:
         return [
+            *super().faults(),
             *home_faults(self.home),
             *self._tls_faults(),
             *self._secret_faults(),
@@ -81,7 +114,9 @@ class UpSettings(Settings, frozen=True, kw_only=True):
         return FailOpen(routes=routes, identity=identity) if routes else None
 
     def topology(self) -> Topology:
-        """The table of ports and pools. Raises ValueError if a port is out of range or has two users."""
+        """The table of ports and pools. Raises ValueError if a port is out of range or has two users, or if there is no
+        such way to spread calls.
+        """
         envoy = EnvoyPorts(front=self.front_port, tls=self.tls_port, inner=self.inner_port, admin=self.admin_port)
         return dataclasses.replace(
             Topology.default(
@@ -89,29 +124,44 @@ class UpSettings(Settings, frozen=True, kw_only=True):
                 gateways=self.gateway_replicas,
                 limiters=self.ratelimit_replicas,
                 caches=self.cache_replicas,
+                agent_turns=self.agent_slots + self.agent_queue,
                 envoy=envoy,
                 shift=self.port_shift,
             ),
             trusted_hops=self.trusted_hops,
             tls=TlsFiles(cert_file=self.tls_cert_file, key_file=self.tls_key_file) if self.tls_cert_file else None,
+            mesh_tls=bool(self.mesh_cert_file),
             otlp_endpoint=self.otlp_endpoint or None,
+            files=str(Path(self.home).absolute() / "envoy"),
+            load_balancing=LoadBalancing.parse(self.load_balancing),
+            flood_guard=FloodGuard(per_second=self.flood_per_second, burst=self.flood_burst),
+            stream_max_seconds=self.stream_max_seconds,
+            # A model that is silent for as long as it may be is the agent's to deal with.
+            idle_seconds=max(120.0, self.model_timeout_seconds + 30.0),
+            slow_client_seconds=self.slow_client_seconds,
+            max_heap_bytes=self.envoy_max_heap_bytes,
         )
 
     def _tls_faults(self) -> list[str]:
         files = {"tls_cert_file": self.tls_cert_file, "tls_key_file": self.tls_key_file}
-        if not any(files.values()):
-            return []
-        if missing := [variable_of(field) for field, path in files.items() if not path]:
-            return [f"{missing[0]} must be set too: TLS needs a certificate and its key"]
-        if faults := [fault for field, path in files.items() for fault in file_fault(field, path)]:
+        if faults := files_faults(files, purpose="TLS takes a certificate and its key"):
             return faults
-        return _pair_faults(self.tls_cert_file, self.tls_key_file)
+        if not self.tls_cert_file:
+            return []
+        return failed_checks(
+            {
+                "tls_key_file": lambda: server_context(self.tls_cert_file, self.tls_key_file),
+                "tls_cert_file": lambda: check_pair(self.tls_cert_file, self.tls_key_file),
+            }
+        )[:1]
 
     def _secret_faults(self) -> list[str]:
         return secret_fault("mesh_secret_file", self.mesh_secret_file) if self.mesh_secret_file else []
 
     def topology_faults(self) -> list[str]:
-        """One fault if the ports make no table, else none."""
+        """One fault if calls cannot be spread as the setting says, or if the ports make no table; else none."""
+        if faults := failed_checks({"load_balancing": lambda: LoadBalancing.parse(self.load_balancing)}):
+            return faults
         try:
             self.topology()
         except ValueError as error:
@@ -144,7 +194,13 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     ] = ""
 
 
-class OperatorSettings(Settings, frozen=True, kw_only=True):
+class ControlSettings(Settings, frozen=True, kw_only=True):
+    """Which mesh of this machine `shoal ps`, `scale` and `restart` speak to."""
+
+    home: Home = ".shoal"
+
+
+class OperatorSettings(MeshTlsSettings, frozen=True, kw_only=True):
     """How the command line reaches the services behind Envoy, as the operator of the mesh."""
 
     home: Home = ".shoal"
@@ -156,13 +212,30 @@ class OperatorSettings(Settings, frozen=True, kw_only=True):
     port_shift: PortShift = 0
 
     def faults(self) -> list[str]:
-        return secret_fault("mesh_secret_file", str(self.secret_file()))
+        return [*super().faults(), *secret_fault("mesh_secret_file", str(self.secret_file()))]
 
     def secret_file(self) -> Path:
         return Path(self.mesh_secret_file or Path(self.home) / "mesh-secret")
 
     def address(self) -> str:
         return self.mesh_address or f"{LOOPBACK}:{self.inner_port + self.port_shift}"
+
+
+class CertsSettings(Settings, frozen=True, kw_only=True):
+    """Where `shoal certs` puts its files, and where the front door will speak TLS."""
+
+    home: Home = ".shoal"
+    tls_port: TlsPort = 8443
+    port_shift: PortShift = 0
+
+    def faults(self) -> list[str]:
+        return home_faults(self.home)
+
+    def folder(self) -> Path:
+        return Path(self.home).absolute() / "certs"
+
+    def url(self) -> str:
+        return f"https://localhost:{self.tls_port + self.port_shift}"
 
 
 class WarmSettings(Settings, frozen=True, kw_only=True):
@@ -181,11 +254,3 @@ class WarmSettings(Settings, frozen=True, kw_only=True):
         if self.tls_cert_file:
             return f"https://localhost:{self.tls_port + self.port_shift}"
         return f"http://{LOOPBACK}:{self.front_port + self.port_shift}"
-
-
-def _pair_faults(cert_file: str, key_file: str) -> list[str]:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file)
-    except (ssl.SSLError, OSError):
-        return [f"{variable_of('tls_key_file')}: is not the key of that certificate, or one of them is no PEM file"]
-    return []

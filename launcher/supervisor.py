@@ -1,61 +1,114 @@
 """Starts the processes of a plan as soon as what they need is ready, keeps them running, and stops them in order."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from launcher.backoff import Backoff
 from launcher.child import Child, describe_exit
 from launcher.console import Console
 from launcher.home import Home, rotate
+from launcher.keeper import GaveUpError, Keeper
 from launcher.plan import Plan, Process, Step, StopStage
 from launcher.process_table import ProcessTable
-from launcher.readiness import until_ready
-
-MOST_EARLY_DEATHS = 3
-"""A process that dies more often than this before it was ever ready is given up, and the mesh with it."""
-SLOW_SECONDS = 20.0
-"""Who is not ready by then is mentioned, with its log."""
-
-
-class GaveUpError(Exception):
-    """The mesh cannot start. What was wrong has been said already."""
 
 
 class Supervisor:
-    """Runs one plan once. Its methods belong to one event loop."""
+    """Runs one plan once, and what is added to it meanwhile. Its methods belong to one event loop."""
 
-    def __init__(self, plan: Plan, *, environ: Mapping[str, str], home: Home, console: Console) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        environ: Mapping[str, str],
+        home: Home,
+        console: Console,
+        changed: Callable[[Keeper], None] = lambda keeper: None,
+    ) -> None:
+        """`changed` is told whenever a process starts, gets ready or is gone."""
         self._plan = plan
         self._environ = environ
         self._home = home
         self._console = console
-        self._ready = {name: asyncio.Event() for name in plan.names()}
+        self._tell = changed
+        self._done = {step.name: asyncio.Event() for step in plan.steps}
         self._children: dict[str, Child] = {}
+        self._added: set[asyncio.Task[None]] = set()
         self._table = ProcessTable(home.processes_file)
+        self.keepers = {process.name: self._keeper(process) for process in plan.processes}
 
-    async def run(self, *, until: asyncio.Event, when_ready: Callable[[], None]) -> None:
+    async def run(
+        self,
+        *,
+        until: asyncio.Event,
+        when_ready: Callable[[], None],
+        beside: Iterable[Coroutine[None, None, None]] = (),
+        before_stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Runs the mesh until the event is set, and stops it before it returns, whatever happened.
 
-        `when_ready` is called once, when everything is. Raises GaveUpError.
+        `when_ready` is called once, when everything is; what is `beside` runs as long as the mesh; `before_stop` is
+        awaited when the event was set. Raises GaveUpError.
         """
         work = [self._perform(step) for step in self._plan.steps]
-        work += [self._keep(process) for process in self._plan.processes]
+        work += [self._keep_planned(keeper) for keeper in self.keepers.values()]
         work.append(self._announce(when_ready))
         try:
-            await _together(work, until=until)
+            await _together([*work, *beside], until=until)
+            # From here on a process that ends is not started again.
+            if before_stop:
+                await before_stop()
         finally:
+            for task in self._added:
+                task.cancel()
+            await asyncio.gather(*self._added, return_exceptions=True)
             await self._stop()
+
+    async def add(self, process: Process) -> Keeper:
+        """Keeps one more process running. Returns when it is ready for the first time.
+
+        Raises GaveUpError if it does not get ready; then it is gone again.
+        """
+        keeper = self.keepers[process.name] = self._keeper(process)
+        life = asyncio.create_task(keeper.run())
+        self._added.add(life)
+        life.add_done_callback(self._added.discard)
+        ready = asyncio.create_task(keeper.was_ready.wait())
+        try:
+            await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.retire(keeper, patience_seconds=0)
+            raise
+        finally:
+            ready.cancel()
+        if life.done():
+            del self.keepers[process.name]
+            life.result()
+        return keeper
+
+    async def retire(self, keeper: Keeper, *, patience_seconds: float) -> None:
+        """Ends a process for good."""
+        await keeper.end(patience_seconds=patience_seconds)
+        del self.keepers[keeper.process.name]
 
     def kill(self) -> None:
         """Cuts an orderly stop short."""
-        for child in self._children.values():
+        for child in list(self._children.values()):
             child.kill()
 
+    def _keeper(self, process: Process) -> Keeper:
+        return Keeper(process, start=self._start, console=self._console, changed=self._changed)
+
+    def _changed(self, keeper: Keeper) -> None:
+        if keeper.child:
+            self._table.enter(keeper.process, keeper.child.pid)
+        else:
+            self._table.leave(keeper.process)
+            self._children.pop(keeper.process.name, None)
+        self._tell(keeper)
+
     async def _announce(self, when_ready: Callable[[], None]) -> None:
-        await self._all_ready(self._ready)
+        await self._all_ready([*self._done, *(process.name for process in self._plan.processes)])
         when_ready()
 
     async def _perform(self, step: Step) -> None:
@@ -63,50 +116,19 @@ class Supervisor:
         await self._all_ready(step.needs)
         began = time.monotonic()
         child = await self._start(step)
-        code = await self._end_of(step, child)
+        code = await child.wait()
+        del self._children[step.name]
         if code == 0:
             self._console.progress(step.name, f"done after {time.monotonic() - began:.1f} s")
         else:
             self._console.trouble(step.name, f"failed with {describe_exit(code)}", child.last_lines())
             if not step.dispensable:
                 raise GaveUpError
-        self._ready[step.name].set()
+        self._done[step.name].set()
 
-    async def _keep(self, process: Process) -> None:
-        """Starts a process again and again, for ever. Raises GaveUpError if it never got ready."""
-        await self._all_ready(process.needs)
-        backoff = Backoff()
-        for deaths in itertools.count(1):
-            began = time.monotonic()
-            child = await self._start(process)
-            code = await self._live(process, child, began)
-            delay = backoff.after(time.monotonic() - began)
-            given_up = deaths > MOST_EARLY_DEATHS and not self._ready[process.name].is_set()
-            outlook = "it never got ready, so the mesh cannot start" if given_up else f"starting again in {delay:.1f} s"
-            self._console.trouble(process.name, f"ended with {describe_exit(code)}; {outlook}", child.last_lines())
-            if given_up:
-                raise GaveUpError
-            await asyncio.sleep(delay)
-
-    async def _live(self, process: Process, child: Child, began: float) -> int:
-        """From start to death, with the news of its readiness in between. Returns the exit code."""
-        self._table.enter(process, child.pid)
-        greeting = asyncio.create_task(self._greet(process, child, began))
-        try:
-            code = await self._end_of(process, child)
-        finally:
-            greeting.cancel()
-        self._table.leave(process)
-        return code
-
-    async def _greet(self, process: Process, child: Child, began: float) -> None:
-        """Says when the process is ready, and now and then that it is not yet."""
-        while not await _within(SLOW_SECONDS, until_ready(process.probes)):
-            waited = time.monotonic() - began
-            self._console.trouble(process.name, f"not ready after {waited:.0f} s, still waiting", child.last_lines())
-        again = "again " if self._ready[process.name].is_set() else ""
-        self._console.progress(process.name, f"ready {again}after {time.monotonic() - began:.1f} s")
-        self._ready[process.name].set()
+    async def _keep_planned(self, keeper: Keeper) -> None:
+        await self._all_ready(keeper.process.needs)
+        await keeper.run()
 
     async def _start(self, item: Step | Process) -> Child:
         log = self._home.log_of(item.name)
@@ -119,21 +141,17 @@ class Supervisor:
         self._children[item.name] = child
         return child
 
-    async def _end_of(self, item: Step | Process, child: Child) -> int:
-        code = await child.wait()
-        del self._children[item.name]
-        return code
-
     async def _all_ready(self, names: Iterable[str]) -> None:
         for name in names:
-            await self._ready[name].wait()
+            ready = self._done[name] if name in self._done else self.keepers[name].was_ready
+            await ready.wait()
 
     async def _stop(self) -> None:
-        stages = {process.name: process.stage for process in self._plan.processes}
+        stages = {keeper.process.name: keeper.process.stage for keeper in self.keepers.values()}
         for stage in StopStage:
             # A step that still runs goes first.
             names = [name for name in self._children if stages.get(name, StopStage.DOOR) is stage]
-            await _stop_children([self._children[name] for name in names], stage.patience_seconds)
+            await _stop_children([self._children[name] for name in names], stage)
         self._table.remove()
 
 
@@ -153,24 +171,17 @@ async def _together(work: Iterable[Coroutine[None, None, None]], *, until: async
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def _within(seconds: float, work: Awaitable[None]) -> bool:
-    """Whether the work was done in that time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _stop_children(children: Iterable[Child], patience_seconds: float) -> None:
-    """SIGTERM to all, and SIGKILL to those that are still there after the given time."""
+async def _stop_children(children: Iterable[Child], stage: StopStage) -> None:
+    """SIGTERM to all, and SIGKILL to those that are still there when the stage's time is over."""
     ends = {asyncio.create_task(child.wait()): child for child in children}
     if not ends:
         return
     for child in ends.values():
         child.terminate()
-    _, stubborn = await asyncio.wait(ends, timeout=patience_seconds)
+        if stage is StopStage.SERVICES:
+            # The door is shut by now, so there is nothing left for them to wait for.
+            child.hurry()
+    _, stubborn = await asyncio.wait(ends, timeout=stage.patience_seconds)
     for end in stubborn:
         ends[end].kill()
     await asyncio.gather(*ends)

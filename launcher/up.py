@@ -1,34 +1,37 @@
 """`shoal up`: puts the mesh together and runs it until it is told to stop."""
 
 import asyncio
-import dataclasses
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from functools import partial
 
-from envoyconf.bootstrap import render
-from envoyconf.topology import Topology
 from launcher import binaries
+from launcher.autoscale_loop import autoscale as autoscale_by
+from launcher.autoscaling import Bounds
 from launcher.check import find_binaries
 from launcher.console import Console
-from launcher.home import Home, write_private
-from launcher.plan import make_plan
+from launcher.control.server import listening
+from launcher.envoy_admin import EnvoyAdmin
+from launcher.envoy_files import EnvoyFiles
+from launcher.home import Home
+from launcher.mesh_fleet import MeshFleet
+from launcher.planner import Planner
+from launcher.pools import Pools
 from launcher.settings import UpSettings
 from launcher.supervisor import Supervisor
+from launcher.tls_watch import watch_certificate
 from launcher.welcome import welcome
-from meshkit.identity import IdentitySigner, unchecked
 from meshkit.settings import load
-
-_UNCHECKED_LIFETIME_SECONDS = 10 * 365 * 24 * 3600
-"""It is signed once, when Envoy starts."""
 
 
 class UncheckedError(Exception):
     """The check before the start found faults, and has listed them."""
 
 
-async def up(environ: Mapping[str, str]) -> None:
-    """Runs the mesh until SIGINT, SIGTERM or SIGHUP; a second one kills what is left.
+async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> None:
+    """Runs the mesh until SIGINT, SIGTERM or SIGHUP; a second one kills what is left. With bounds for `autoscale`, it
+    chooses the number of agents itself.
 
     Raises UncheckedError, HomeError if the home cannot be used, and GaveUpError if a process does not get ready.
     """
@@ -40,22 +43,55 @@ async def up(environ: Mapping[str, str]) -> None:
     home, topology = Home.at(settings.home), settings.topology()
     home.prepare()
     with home.claimed():
-        write_private(home.envoy_file, render(envoy_topology(settings, home)))
-        plan = make_plan(settings, home=home, binaries=find_binaries())
-        supervisor = Supervisor(plan, environ=environ, home=home, console=console)
+        files, pools = EnvoyFiles(settings, home), Pools(topology)
+        files.write()
+        pools.prepare()
+        planner = Planner(settings, home=home, binaries=find_binaries())
+        supervisor = Supervisor(planner.plan(), environ=environ, home=home, console=console, changed=pools.changed)
+        envoy = EnvoyAdmin(topology.envoy.admin)
+        fleet = MeshFleet(
+            supervisor=supervisor,
+            planner=planner,
+            pools=pools,
+            envoy=envoy,
+            drain_seconds=settings.stream_max_seconds,
+        )
+
+        ready = asyncio.Event()
 
         def greet() -> None:
             console.say(welcome(topology, home, api_key=home.demo_key(), seconds=time.monotonic() - began))
+            ready.set()
 
-        await supervisor.run(until=_stop_signal(console, supervisor), when_ready=greet)
+        beside = [_controlled(home, fleet), *_watches(settings, files, console)]
+        if autoscale:
+            beside.append(_autoscaled(autoscale, fleet, console, since=ready))
+        await supervisor.run(until=_stop_signal(console, supervisor), when_ready=greet, beside=beside)
         console.say("Everything has stopped.")
 
 
-def envoy_topology(settings: UpSettings, home: Home) -> Topology:
-    """The topology with the identity of callers on routes that fail open, signed for this mesh."""
-    signer = IdentitySigner.from_file(settings.mesh_secret_file or str(home.secret_file))
-    identity = signer.sign(unchecked(expires=time.time() + _UNCHECKED_LIFETIME_SECONDS))
-    return dataclasses.replace(settings.topology(), fail_open=settings.fail_open(identity))
+def _watches(settings: UpSettings, files: EnvoyFiles, console: Console) -> list[Coroutine[None, None, None]]:
+    """What hands certificates on to Envoy that the operator replaces."""
+    pairs = [
+        (settings.tls_cert_file, settings.tls_key_file, files.publish_certificate),
+        (settings.mesh_cert_file, settings.mesh_key_file, files.publish_mesh),
+    ]
+    return [
+        watch_certificate(cert, key, publish=publish, complain=partial(console.trouble, "certificates"))
+        for cert, key, publish in pairs
+        if cert
+    ]
+
+
+async def _controlled(home: Home, fleet: MeshFleet) -> None:
+    """Hears commands as long as the mesh runs: once it stops, none may start a process any more."""
+    async with listening(home.control_socket, fleet):
+        await asyncio.Event().wait()
+
+
+async def _autoscaled(bounds: Bounds, fleet: MeshFleet, console: Console, *, since: asyncio.Event) -> None:
+    await since.wait()
+    await autoscale_by(bounds, fleet, say=console.say)
 
 
 async def _check(environ: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The call that is being served: who asks, under which request id, until when. Set once at the entry of a process."""
 
+import math
 import re
 import time
 import uuid
@@ -20,18 +21,26 @@ CACHE_HEADER = "x-shoal-cache"
 CACHE_KEY_HEADER = "x-shoal-cache-key"
 """On every turn's answer, unless the cache was bypassed: its key. On calls to the cache about one answer, too: Envoy
 sends them all to the same cache process."""
+SESSION_HEADER = "x-session-id"
+ADDRESS_HEADER = "x-shoal-client-address"
+"""By these two Envoy may choose the replica: what belongs together goes to the same one."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `deadline` is on the clock of time.monotonic, in seconds."""
+    """One call. `deadline` is on the clock of time.monotonic, in seconds.
+
+    `session_id` and `client_address` are what is known of where the call belongs; empty if nothing is.
+    """
 
     request_id: str
     identity: Identity
     signed_identity: str
     deadline: float
+    session_id: str = ""
+    client_address: str = ""
 
 
 _current: ContextVar[Call] = ContextVar("call")
@@ -80,16 +89,19 @@ def request_id(given: str | None) -> str:
     return given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
-def onward_metadata() -> tuple[tuple[str, str], ...]:
-    """The metadata for a call to the next hop on behalf of the current one."""
+def onward_metadata(*, session_id: str = "") -> tuple[tuple[str, str], ...]:
+    """The metadata for a call to the next hop on behalf of the current one; `session_id` if it is about that session,
+    whatever the current one said."""
     call = current()
+    belongs_to = ((SESSION_HEADER, session_id or call.session_id), (ADDRESS_HEADER, call.client_address))
     return (
         (IDENTITY_HEADER, call.signed_identity),
         (REQUEST_ID_HEADER, call.request_id),
+        *((header, value) for header, value in belongs_to if value),
         *tracing.current_headers(),
     )
 
 
-def onward_timeout(*, longest_seconds: float = deadline.LONGEST_SECONDS) -> float:
+def onward_timeout(*, longest_seconds: float = math.inf) -> float:
     """The timeout in seconds for a call to the next hop. Raises ShoalError DEADLINE_EXCEEDED if none is left."""
     return deadline.onward(current().deadline, time.monotonic(), longest_seconds=longest_seconds)

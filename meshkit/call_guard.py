@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import grpc
@@ -36,12 +36,19 @@ log = structlog.get_logger()
 class CallGuard:
     """Guards every RPC of the mesh's own services; handlers raise ShoalError and read `call.current()`."""
 
-    def __init__(self, *, signer: IdentitySigner, metrics: Metrics, replica: str) -> None:
-        """`replica` is the name of this process, which goes with every refusal."""
+    def __init__(self, *, signer: IdentitySigner, metrics: Metrics, replica: str, longest_seconds: float) -> None:
+        """`replica` is the name of this process, which goes with every refusal. No call lasts longer than
+        `longest_seconds`."""
         self._signer = signer
         self._replica = replica
+        self._longest_seconds = longest_seconds
         self._running: set[asyncio.Task[Any] | None] = set()
         self._observe = cache(lambda method, code: metrics.rpc_seconds.labels(method, code.name).observe)
+
+    @property
+    def running(self) -> int:
+        """Calls in progress."""
+        return len(self._running)
 
     async def end_running(self) -> None:
         """Cancels the calls that still run when their server has stopped, and waits until they have cleaned up.
@@ -98,7 +105,10 @@ class CallGuard:
         with tracing.server_span(method, headers):
             try:
                 signed = [value for key, value in metadata if key == IDENTITY_HEADER]
-                current_call.begin(self._accept(signed, context.time_remaining(), request_id))
+                remaining = context.time_remaining()
+                current_call.begin(self._accept(signed, remaining, request_id))
+                if self._is_too_long(remaining):
+                    return await self._within_the_longest(partial(work, request, context))
                 return await work(request, context)
             except ShoalError as error:
                 outcome, reason = status.status_code(error.code), str(error.reason)
@@ -120,6 +130,21 @@ class CallGuard:
                 self._observe(method, outcome)(seconds)
                 log.info("rpc", method=method, code=outcome.name, reason=reason, seconds=round(seconds, 6))
 
+    def _is_too_long(self, remaining_seconds: float | None) -> bool:
+        """Whether a caller lets its call take longer than any may. Shorter deadlines are kept by grpc itself."""
+        return remaining_seconds is None or remaining_seconds > self._longest_seconds
+
+    async def _within_the_longest(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Cancels work that its caller would let go on for longer. Raises ShoalError DEADLINE_EXCEEDED then."""
+        try:
+            async with asyncio.timeout(self._longest_seconds) as bound:
+                return await work()
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            text = f"The call was ended after {self._longest_seconds:g} seconds: none may take longer."
+            raise ShoalError(Reason.DEADLINE_EXCEEDED, text) from None
+
     async def _abort(self, context: Context, error: ShoalError) -> None:
         trailers = (*status.trailers(error), (current_call.REPLICA_HEADER, self._replica))
         await context.abort(status.status_code(error.code), error.message, trailers)
@@ -131,7 +156,7 @@ class CallGuard:
             request_id=request_id,
             identity=identity,
             signed_identity=signed[0],
-            deadline=deadline.accept(remaining_seconds, time.monotonic()),
+            deadline=deadline.accept(remaining_seconds, time.monotonic(), longest_seconds=self._longest_seconds),
         )
 
 

@@ -1,7 +1,10 @@
 """Channels to other services, through Envoy's inner listener."""
 
+from pathlib import Path
+
 import grpc
 
+from meshkit.mesh_tls import NAME, MeshTls
 from meshkit.serve import MAX_MESSAGE_BYTES
 
 _OPTIONS = (
@@ -15,6 +18,14 @@ _OPTIONS = (
 )
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """An HTTP/2 channel without TLS. The caller closes it, as an async context manager."""
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+def open_channel(address: str, *, tls: MeshTls | None = None) -> grpc.aio.Channel:
+    """An HTTP/2 channel, with mutual TLS if that is given. The caller closes it, as an async context manager."""
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=Path(tls.ca_file).read_bytes(),
+        private_key=Path(tls.key_file).read_bytes(),
+        certificate_chain=Path(tls.cert_file).read_bytes(),
+    )
+    named = ("grpc.ssl_target_name_override", NAME)
+    return grpc.aio.secure_channel(address, credentials, options=(*_OPTIONS, named))

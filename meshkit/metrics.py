@@ -1,4 +1,4 @@
-"""Prometheus metrics of a process, and the small HTTP server that shows them and the process's readiness."""
+"""Prometheus metrics of a process, and the small HTTP server that shows them, its readiness and its load."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import msgspec
 from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
@@ -35,6 +36,26 @@ class Metrics:
         )
 
 
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process works on at a moment."""
+
+    running: int
+    """Calls in progress; health, reflection and metrics do not count."""
+    waiting: int = 0
+    """Those of them that wait for a slot."""
+    slots: int | None = None
+    """How many it works on at once; None if it sets no bound."""
+
+
+class Status(Load, frozen=True, kw_only=True):
+    """A process at a moment, as GET /status tells it."""
+
+    ready: bool
+    """Whether it serves and has not been told to stop."""
+    draining: bool
+    """Whether it has been told to stop."""
+
+
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
@@ -45,19 +66,24 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def exposed(metrics: Metrics, *, port: int, is_ready: Callable[[], bool]) -> Iterator[None]:
-    """Serves GET /metrics and GET /ready (200 or 503) on 127.0.0.1 from a thread of its own until the end.
+def exposed(metrics: Metrics, *, port: int, status: Callable[[], Status]) -> Iterator[None]:
+    """Serves GET /metrics, GET /ready (200 or 503) and GET /status on 127.0.0.1 from a thread of its own until the end.
 
-    Raises OSError if the port is busy.
+    `status` is called in that thread. Raises OSError if the port is busy.
     """
     show_metrics = make_wsgi_app(metrics.registry)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        if environ["PATH_INFO"] == "/ready":
-            status, answer = ("200 OK", b"ready\n") if is_ready() else ("503 Service Unavailable", b"not ready\n")
-            start_response(status, [("Content-Type", "text/plain")])
-            return [answer]
-        return show_metrics(environ, start_response)
+        match environ["PATH_INFO"]:
+            case "/ready":
+                is_ready = status().ready
+                start_response("200 OK" if is_ready else "503 Service Unavailable", [("Content-Type", "text/plain")])
+                return [b"ready\n" if is_ready else b"not ready\n"]
+            case "/status":
+                start_response("200 OK", [("Content-Type", "application/json")])
+                return [msgspec.json.encode(status())]
+            case _:
+                return show_metrics(environ, start_response)
 
     with _listening(application, port) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)

@@ -2,17 +2,18 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
+import msgspec
 
 from meshkit import logs, metrics, serve, tracing
 from meshkit.call_guard import CallGuard
 from meshkit.identity import IdentitySigner
-from meshkit.metrics import Metrics
+from meshkit.metrics import Load, Metrics, Status
 from meshkit.settings import ServiceSettings
 
 
@@ -34,10 +35,34 @@ class Process:
     metrics: Metrics
     calls: CallGuard
     """The guard around every RPC of ours."""
-    stopped: asyncio.Event
+    load: Callable[[], Load]
+    """What it works on: what the guard sees, unless the process knows more and says so."""
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is told to stop."""
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is told again: whatever still runs is to end now."""
     ready: bool = False
-    """Shown as GET /ready on the metrics port."""
+    """Whether it serves and has not been told to stop."""
+
+    def status(self) -> Status:
+        """Shown on the metrics port."""
+        return Status(ready=self.ready, draining=self.stopped.is_set(), **msgspec.structs.asdict(self.load()))
+
+    def stop(self) -> None:
+        """Tells the process to stop; the second time, to end at once."""
+        (self.hurried if self.stopped.is_set() else self.stopped).set()
+
+    async def unless_hurried(self, wait: Awaitable[object]) -> None:
+        """Waits; gives it up, and cancels what it waits for, once the process is told to end at once."""
+        waiting, hurrying = asyncio.ensure_future(wait), asyncio.ensure_future(self.hurried.wait())
+        try:
+            await asyncio.wait({waiting, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
+            hurrying.cancel()
+            await asyncio.gather(waiting, hurrying, return_exceptions=True)
 
     def new_server(self) -> grpc.aio.Server:
         """A gRPC server that guards every RPC of ours."""
@@ -48,14 +73,16 @@ class Process:
     ) -> None:
         """Serves the named services on the process's port, and those `beside` it on theirs, until the process is told
         to stop; then drains all at once. The process's own port is the last to open. Whatever happens, every server
-        has stopped in the end.
+        has stopped and every call has ended in the end.
 
         Raises OSError if a port is busy.
         """
+        tls = self.settings.mesh_tls()
         async with AsyncExitStack() as started:
+            started.push_async_callback(self.calls.end_running)
             drains = []
             for each in (*beside, Listening(server, self.settings.port, services)):
-                health = await serve.start(each.server, port=each.port, services=each.services)
+                health = await serve.start(each.server, port=each.port, services=each.services, tls=tls)
                 started.push_async_callback(each.server.stop, None)
                 drains.append(partial(serve.drain, each.server, health))
             # What is there by now stays until the end: full collections need not look through it again and again.
@@ -66,8 +93,7 @@ class Process:
             self.ready = False
             settings = self.settings
             timing = {"notice_seconds": settings.drain_notice_seconds, "grace_seconds": settings.drain_seconds}
-            await asyncio.gather(*(drain(**timing) for drain in drains))
-            await self.calls.end_running()
+            await self.unless_hurried(asyncio.gather(*(drain(**timing) for drain in drains)))
 
 
 @asynccontextmanager
@@ -75,17 +101,17 @@ async def start(service: str, settings: ServiceSettings) -> AsyncIterator[Proces
     """Begins a process: logging, metrics server, spans. Ends them in reverse."""
     logs.configure(service=service, replica=settings.replica, level=settings.log_level, form=settings.log_format)
     signer, measured = IdentitySigner.from_file(settings.mesh_secret_file), Metrics()
-    process = Process(
-        settings=settings,
-        signer=signer,
-        metrics=measured,
-        calls=CallGuard(signer=signer, metrics=measured, replica=settings.replica),
-        stopped=serve.stop_signal(),
+    calls = CallGuard(
+        signer=signer, metrics=measured, replica=settings.replica, longest_seconds=settings.stream_max_seconds
     )
+    process = Process(
+        settings=settings, signer=signer, metrics=measured, calls=calls, load=lambda: Load(running=calls.running)
+    )
+    serve.on_stop_signals(process.stop)
     flush_spans = None
     if settings.otlp_endpoint:
         flush_spans = tracing.export_spans(settings.otlp_endpoint, service=service, replica=settings.replica)
-    with metrics.exposed(process.metrics, port=settings.metrics_port, is_ready=lambda: process.ready):
+    with metrics.exposed(process.metrics, port=settings.metrics_port, status=process.status):
         try:
             yield process
         finally:

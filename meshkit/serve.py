@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import grpc
 import structlog
@@ -10,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from meshkit.guarded_server import Guard, GuardedServer
+from meshkit.mesh_tls import MeshTls
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -32,17 +34,19 @@ def new_server(guard: Guard | None = None, *, max_request_bytes: int = MAX_MESSA
     return GuardedServer(grpc.aio.server(options=options), guard)
 
 
-def stop_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set. Called once per process, on its loop."""
-    stopped = asyncio.Event()
+def on_stop_signals(tell: Callable[[], object]) -> None:
+    """Calls `tell` at every SIGTERM and SIGINT, on the running loop. Called once per process."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    return stopped
+        loop.add_signal_handler(number, tell)
 
 
-async def start(server: grpc.aio.Server, *, port: int, services: Sequence[str]) -> health.aio.HealthServicer:
+async def start(
+    server: grpc.aio.Server, *, port: int, services: Sequence[str], tls: MeshTls | None = None
+) -> health.aio.HealthServicer:
     """Starts on 127.0.0.1 with health and reflection for `services`. Raises OSError if the port is busy.
+
+    With `tls`, callers without a certificate of the mesh are turned away.
 
     Health is NOT_SERVING until the server has started. Returns the health service, for `drain`.
     """
@@ -52,7 +56,7 @@ async def start(server: grpc.aio.Server, *, port: int, services: Sequence[str]) 
     for name in ("", *services):
         await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     try:
-        server.add_insecure_port(f"127.0.0.1:{port}")
+        _open(server, f"127.0.0.1:{port}", tls)
     except RuntimeError as error:
         raise OSError(f"port {port} on 127.0.0.1 is busy") from error
     await server.start()
@@ -72,3 +76,13 @@ async def drain(
     await asyncio.sleep(notice_seconds)
     await server.stop(grace_seconds)
     log.info("stopped")
+
+
+def _open(server: grpc.aio.Server, address: str, tls: MeshTls | None) -> None:
+    """Raises RuntimeError if the port is busy."""
+    if tls is None:
+        server.add_insecure_port(address)
+        return
+    pair = Path(tls.key_file).read_bytes(), Path(tls.cert_file).read_bytes()
+    authority = Path(tls.ca_file).read_bytes()
+    server.add_secure_port(address, grpc.ssl_server_credentials([pair], authority, require_client_auth=True))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 
 from meshkit.identity import SECRET_MIN_BYTES
+from meshkit.mesh_tls import MeshTls
 
 PREFIX = "SHOAL_"
 CLIENTS_OWN = ("SHOAL_URL", "SHOAL_KEY")
@@ -44,13 +45,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return []
 
 
-class ServiceSettings(Settings, frozen=True, kw_only=True):
+class MeshTlsSettings(Settings, frozen=True, kw_only=True):
+    """Base of the settings of whoever speaks inside the mesh: services, Envoy, the operator's command line."""
+
+    mesh_cert_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="Certificate of Envoy and the services, for mutual TLS between them (PEM). Empty: no TLS there."
+        ),
+    ] = ""
+    mesh_key_file: Annotated[str, msgspec.Meta(description="Key of that certificate (PEM).")] = ""
+    mesh_ca_file: Annotated[str, msgspec.Meta(description="The authority that signed that certificate (PEM).")] = ""
+
+    def faults(self) -> list[str]:
+        files = {name: getattr(self, name) for name in ("mesh_cert_file", "mesh_key_file", "mesh_ca_file")}
+        if faults := files_faults(files, purpose="mutual TLS takes a certificate, its key and the authority"):
+            return faults
+        tls = self.mesh_tls()
+        if tls is None:
+            return []
+        # One that is no good makes the next ones fail as well, so the first says it all.
+        return failed_checks(
+            {
+                "mesh_key_file": tls.check_key,
+                "mesh_ca_file": tls.check_authority,
+                "mesh_cert_file": tls.check_certificate,
+            }
+        )[:1]
+
+    def mesh_tls(self) -> MeshTls | None:
+        """None if it is not switched on."""
+        if not self.mesh_cert_file:
+            return None
+        return MeshTls(cert_file=self.mesh_cert_file, key_file=self.mesh_key_file, ca_file=self.mesh_ca_file)
+
+
+class ServiceSettings(MeshTlsSettings, frozen=True, kw_only=True):
     """What every service of the mesh is told."""
 
     replica: Annotated[str, msgspec.Meta(min_length=1, description="The name of this process, shown to callers.")]
     port: Annotated[Port, msgspec.Meta(description="The port on 127.0.0.1 where this process serves.")]
     metrics_port: Annotated[
-        Port, msgspec.Meta(description="The port on 127.0.0.1 for Prometheus (/metrics) and readiness (/ready).")
+        Port,
+        msgspec.Meta(description="The port on 127.0.0.1 for Prometheus (/metrics), /status and readiness (/ready)."),
     ]
     mesh_secret_file: Annotated[
         str, msgspec.Meta(min_length=1, description="File with the secret that signs identities; 32 bytes or more.")
@@ -77,9 +114,17 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     drain_seconds: Annotated[
         float, msgspec.Meta(ge=0, description="On SIGTERM, after the notice: how long running calls may take to end.")
     ] = 900.0
+    stream_max_seconds: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=86_400,
+            description="How long any call or stream may take; then it ends with DEADLINE_EXCEEDED.",
+        ),
+    ] = 900.0
 
     def faults(self) -> list[str]:
-        return secret_fault("mesh_secret_file", self.mesh_secret_file)
+        return [*super().faults(), *secret_fault("mesh_secret_file", self.mesh_secret_file)]
 
 
 S = TypeVar("S", bound=Settings)
@@ -135,6 +180,15 @@ def file_fault(field: str, path: str) -> list[str]:
     """One fault if the file of a setting cannot be read, else none."""
     is_readable = Path(path).is_file() and os.access(path, os.R_OK)
     return [] if is_readable else [f"{variable_of(field)}: cannot read the file {path!r}"]
+
+
+def files_faults(files: Mapping[str, str], *, purpose: str) -> list[str]:
+    """What is wrong with settings that name files, of which there must be all or none. `purpose` says why."""
+    if not any(files.values()):
+        return []
+    if missing := [variable_of(field) for field, path in files.items() if not path]:
+        return [f"{' and '.join(missing)} must be set too: {purpose}"]
+    return [fault for field, path in files.items() for fault in file_fault(field, path)]
 
 
 def secret_fault(field: str, path: str) -> list[str]:

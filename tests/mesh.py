@@ -1,12 +1,13 @@
 """A real mesh for tests: `shoal up` as a process, with a home and ports of its own."""
 
+import asyncio
 import json
 import os
 import random
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from services.ratelimit import keys
 from tests.backends import wait_until
 
 START_SECONDS = 60
+COMMAND_SECONDS = 120
 STOP_SECONDS = 15
 _ATTEMPTS = 5
 
@@ -95,6 +97,21 @@ class Mesh:
         assert done.returncode == 0 or not check, done.stderr
         return done
 
+    async def shoal_meanwhile(self, *arguments: str) -> str:
+        """Runs a `shoal` command that may take long, while the event loop goes on. Returns what it said; fails if it
+        does."""
+        process = await asyncio.create_subprocess_exec(
+            binaries.shoal(),
+            *arguments,
+            env=_told(self.environment),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(COMMAND_SECONDS):
+            said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode()
+        return said.decode()
+
     def create_key(self, *, tenant: str, tier: str) -> str:
         return self.shoal("keys", "create", "--tenant", tenant, "--tier", tier).stdout.strip()
 
@@ -132,13 +149,14 @@ class Mesh:
 
 
 @contextmanager
-def running_mesh(home: Path | None = None, **variables: str) -> Iterator[Mesh]:
+def running_mesh(home: Path | None = None, *, options: Sequence[str] = (), **variables: str) -> Iterator[Mesh]:
     """Starts a mesh, told these SHOAL_* variables, and yields it when it is ready; without `home`, in a fresh one.
+    `options` are those of `shoal up`.
 
     In the end it is stopped in order, unless the test has ended it itself.
     """
     with tempfile.TemporaryDirectory(prefix="shoal-") as folder:
-        mesh = _ready_mesh(home or Path(folder) / "home", Path(folder), variables)
+        mesh = _ready_mesh(home or Path(folder) / "home", Path(folder), options, variables)
         try:
             yield mesh
         finally:
@@ -146,10 +164,10 @@ def running_mesh(home: Path | None = None, **variables: str) -> Iterator[Mesh]:
                 mesh.stop()
 
 
-def _ready_mesh(home: Path, folder: Path, variables: dict[str, str]) -> Mesh:
+def _ready_mesh(home: Path, folder: Path, options: Sequence[str], variables: dict[str, str]) -> Mesh:
     for attempt in range(_ATTEMPTS):
         shift = {"SHOAL_HOME": str(home), "SHOAL_PORT_SHIFT": str(free_shift())}
-        mesh = _launched(shift | variables, folder / f"output-{attempt}")
+        mesh = _launched(options, shift | variables, folder / f"output-{attempt}")
         _wait_until_ready_or_gone(mesh)
         if mesh.is_ready:
             return mesh
@@ -158,10 +176,10 @@ def _ready_mesh(home: Path, folder: Path, variables: dict[str, str]) -> Mesh:
     raise AssertionError("no ports stay free for long enough to start a mesh")
 
 
-def _launched(environment: dict[str, str], output_file: Path) -> Mesh:
+def _launched(options: Sequence[str], environment: dict[str, str], output_file: Path) -> Mesh:
     with output_file.open("wb") as output:
         process = subprocess.Popen(
-            [binaries.shoal(), "up"], env=_told(environment), stdout=output, stderr=subprocess.STDOUT
+            [binaries.shoal(), "up", *options], env=_told(environment), stdout=output, stderr=subprocess.STDOUT
         )
     return Mesh(process=process, environment=environment, output_file=output_file)
 

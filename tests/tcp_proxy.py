@@ -20,6 +20,12 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
+    def forget_connections(self) -> None:
+        """Those that are open stay open, and nothing passes through them any more; new ones are as good as ever."""
+        self._open.clear()
+        self._open = asyncio.Event()
+        self._open.set()
+
     def swallow(self) -> None:
         """From now on connections are taken, and nothing is passed on: a black hole."""
         self._open.clear()
@@ -41,15 +47,15 @@ class TcpProxy:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
+        task, is_open = asyncio.current_task(), self._open
         assert task is not None
         self._connections.add(task)
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             try:
                 async with asyncio.TaskGroup() as both_ways:
-                    both_ways.create_task(self._pump(reader, server_writer))
-                    both_ways.create_task(self._pump(server_reader, writer, holds_back=True))
+                    both_ways.create_task(self._pump(reader, server_writer, is_open))
+                    both_ways.create_task(self._pump(server_reader, writer, is_open, holds_back=True))
             finally:
                 server_writer.close()
         except* OSError:
@@ -61,10 +67,15 @@ class TcpProxy:
             self._connections.discard(task)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, holds_back: bool = False
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        is_open: asyncio.Event,
+        *,
+        holds_back: bool = False,
     ) -> None:
         while piece := await reader.read(65536):
-            await self._open.wait()
+            await is_open.wait()
             if holds_back and self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
             writer.write(piece)

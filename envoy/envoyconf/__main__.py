@@ -1,9 +1,12 @@
-"""Prints the bootstrap of the default topology: `python -m envoyconf > envoy/rendered/envoy.yaml`."""
+"""Writes the golden files below a folder, else here: `python -m envoyconf [FOLDER]`."""
 
 import sys
+from pathlib import Path
 
-from envoyconf.bootstrap import render
-from envoyconf.topology import Topology
+from envoyconf.golden import golden_files
 
 if __name__ == "__main__":
-    sys.stdout.write(render(Topology.default()))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for path, text in golden_files().items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)

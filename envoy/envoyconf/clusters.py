@@ -1,43 +1,72 @@
 """Envoy's clusters: how it balances over a pool, watches its health and protects it."""
 
-from envoyconf.endpoints import load_assignment
+from envoyconf.admission import admission_control, upstream_codec
+from envoyconf.endpoints import endpoint_source, load_assignment
 from envoyconf.extension import EnvoyObject, typed
-from envoyconf.topology import LOOPBACK, Pool, Protocol, Topology, otlp_address
+from envoyconf.load_balancing import LEAST_REQUEST, RING_HASH, Strategy
+from envoyconf.runtime import breaker_limits
+from envoyconf.tls import upstream_socket
+from envoyconf.topology import Pool, Protocol, Topology, otlp_address
 
 OTLP_CLUSTER = "otlp"
+MOST_LOAD_PERCENT = 200
+"""What an agent may have of the mean load before calls that hash to it go to the next one."""
 HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def clusters(topology: Topology) -> list[EnvoyObject]:
     """One cluster for each pool, and one for the trace collector if there is one."""
-    of_pools = [pool_cluster(pool) for pool in topology.pools()]
+    of_pools = [pool_cluster(topology, pool) for pool in topology.pools()]
     if topology.otlp_endpoint is None:
         return of_pools
     return [*of_pools, otlp_cluster(topology.otlp_endpoint)]
 
 
-def pool_cluster(pool: Pool) -> EnvoyObject:
+def pool_cluster(topology: Topology, pool: Pool) -> EnvoyObject:
     """A pool of our own."""
     return {
         "name": pool.name,
-        "type": "STATIC",
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": endpoint_source(topology.files, pool.name)},
+        # Who is in the file no more is gone, whatever its health check says.
+        "ignore_health_on_host_removal": True,
         "connect_timeout": "1s",
-        **balancing(pool),
-        # With few replicas, Envoy's panic mode would send calls to those that are known to be down.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        **balancing(topology, pool),
         "health_checks": [health_check(pool)],
         "outlier_detection": outlier_detection(),
-        "circuit_breakers": circuit_breakers(pool.retries_at_once),
-        "typed_extension_protocol_options": upstream_protocol(pool.protocol),
-        "load_assignment": load_assignment(pool.name, [(LOOPBACK, port) for port in pool.ports]),
+        "circuit_breakers": circuit_breakers(pool),
+        "typed_extension_protocol_options": upstream_protocol(topology, pool),
+        **transport(topology, pool),
     }
 
 
-def balancing(pool: Pool) -> EnvoyObject:
-    """The less busy of two random replicas that are healthy gets the call, or the one that the hash says."""
-    if pool.hash_header:
-        return {"lb_policy": "RING_HASH"}
-    return {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 2}}
+def balancing(topology: Topology, pool: Pool) -> EnvoyObject:
+    """Who gets a call: for agents what the operator chose, else whom the hash says or the less busy of two.
+
+    In Envoy's panic mode, calls would go to replicas that are known to be down; with few of them it is off.
+    """
+    common: EnvoyObject = {"healthy_panic_threshold": {"value": 0}}
+    chosen = LEAST_REQUEST
+    if pool == topology.agent:
+        chosen = topology.load_balancing
+        if chosen.key is not None:
+            common["consistent_hashing_lb_config"] = {"hash_balance_factor": MOST_LOAD_PERCENT}
+    elif pool.hash_header:
+        chosen = RING_HASH
+    return {**policy(chosen.strategy), "common_lb_config": common}
+
+
+def policy(strategy: Strategy) -> EnvoyObject:
+    """A strategy as Envoy calls it. Weights are of the endpoints."""
+    match strategy:
+        case Strategy.LEAST_REQUEST:
+            return {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 2}}
+        case Strategy.ROUND_ROBIN | Strategy.WEIGHTS:
+            return {"lb_policy": "ROUND_ROBIN"}
+        case Strategy.RING_HASH:
+            return {"lb_policy": "RING_HASH"}
+        case Strategy.MAGLEV:
+            return {"lb_policy": "MAGLEV"}
 
 
 def health_check(pool: Pool) -> EnvoyObject:
@@ -76,34 +105,51 @@ def outlier_detection() -> EnvoyObject:
     }
 
 
-def circuit_breakers(retries_at_once: int) -> EnvoyObject:
-    """Wide limits, since queues and refusals are the services' own. A fifth of the traffic may be retries."""
+def circuit_breakers(pool: Pool) -> EnvoyObject:
+    """Bounds on what is under way. A fifth of the traffic may be retries."""
     return {
         "thresholds": [
             {
-                "max_connections": 10000,
-                "max_pending_requests": 10000,
-                "max_requests": 10000,
-                "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": retries_at_once},
+                **breaker_limits(pool, pool.replicas),
+                "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": pool.retries_at_once},
                 "track_remaining": True,
             }
         ]
     }
 
 
-def upstream_protocol(protocol: Protocol) -> EnvoyObject:
+def upstream_protocol(topology: Topology, pool: Pool) -> EnvoyObject:
     """How connections to a pool are kept. They idle for less time than the servers' keep-alive, so Envoy ends them."""
-    # No HTTP/2 keep-alive pings: a gRPC server that gets them too often closes the connection.
     spoken = {
-        Protocol.GRPC: {"http2_protocol_options": {"max_concurrent_streams": 10000}},
+        Protocol.GRPC: {"http2_protocol_options": upstream_http2()},
         Protocol.HTTP1: {"http_protocol_options": {}},
     }
+    filters = [admission_control(pool.name), upstream_codec()] if pool == topology.agent else []
     options = typed(
         HTTP_OPTIONS,
         common_http_protocol_options={"idle_timeout": "30s"},
-        explicit_http_config=spoken[protocol],
+        explicit_http_config=spoken[pool.protocol],
+        **({"http_filters": filters} if filters else {}),
     )
     return {f"envoy.{HTTP_OPTIONS}": options}
+
+
+def upstream_http2() -> EnvoyObject:
+    """HTTP/2 to our own servers: one stream may have little unread, all streams of a connection together a lot.
+
+    So a client that reads slowly slows down its own model, and no other stream of that connection.
+    No keep-alive pings: a gRPC server that gets them too often closes the connection.
+    """
+    return {
+        "max_concurrent_streams": 10000,
+        "initial_stream_window_size": 64 << 10,
+        "initial_connection_window_size": 512 << 20,
+    }
+
+
+def transport(topology: Topology, pool: Pool) -> EnvoyObject:
+    """TLS to the pool if the mesh has it."""
+    return {"transport_socket": upstream_socket(topology.files, pool.protocol)} if topology.mesh_tls else {}
 
 
 def otlp_cluster(endpoint: str) -> EnvoyObject:

@@ -9,6 +9,8 @@ LIMITER_DOMAIN = "shoal"
 """As our limiter knows us; every other domain is of somebody else's Envoy."""
 LIMITER_SECONDS = 0.2
 """How long a request waits for the limiter, its retries included."""
+MOST_BODY_BYTES = (4 << 20) + (64 << 10)
+"""A little more than the longest message of our servers, which say better what is wrong with one."""
 LIMITER_RETRIES = 5
 """The least busy limiter is a dead one, until its ejection has reached every thread of Envoy."""
 FIRST_RETRY_SECONDS = 0.005
@@ -17,7 +19,7 @@ FIRST_RETRY_SECONDS = 0.005
 
 def front_filters(topology: Topology) -> list[EnvoyObject]:
     """What a request from outside passes, in this order."""
-    return [flood_guard(topology.flood_guard), *limiters(topology), compressor(), router()]
+    return [flood_guard(topology.flood_guard), *limiters(topology), body_limit(), compressor(), router()]
 
 
 def flood_guard(guard: FloodGuard) -> EnvoyObject:
@@ -88,6 +90,15 @@ def open_limiter() -> EnvoyObject:
     """For a route's `typed_per_filter_config`: the limiter is asked, and its silence keeps nothing from going on."""
     chosen = typed("extensions.filters.http.ratelimit.v3.RateLimitPerRoute")
     return limiter_disabled() | {OPEN_LIMITER_FILTER: chosen}
+
+
+def body_limit() -> EnvoyObject:
+    """Refuses a request as soon as it is known to be too long, by its length or by what has come of it."""
+    return extension(
+        "envoy.filters.http.body_size_limit",
+        "extensions.filters.http.body_size_limit.v3.BodySizeLimit",
+        max_request_bytes=MOST_BODY_BYTES,
+    )
 
 
 def compressor() -> EnvoyObject:

@@ -5,33 +5,39 @@ from envoyconf.clusters import OTLP_CLUSTER
 from envoyconf.endpoints import socket_address
 from envoyconf.extension import EnvoyObject, extension, typed
 from envoyconf.filters import flood_guard, front_filters, router
-from envoyconf.local_replies import local_replies
+from envoyconf.local_replies import inner_replies, local_replies
 from envoyconf.routes import front_routes, inner_routes, redirect_routes
-from envoyconf.topology import LOOPBACK, TlsFiles, Topology
+from envoyconf.tls import front_socket, inner_socket
+from envoyconf.topology import LOOPBACK, Topology
 
 
 def listeners(topology: Topology) -> list[EnvoyObject]:
     """With TLS, the front door is on the TLS port, and the plain port only points there."""
     if topology.tls is None:
         return [front_listener(topology), inner_listener(topology)]
-    return [redirect_listener(topology), tls_listener(topology, topology.tls), inner_listener(topology)]
+    return [redirect_listener(topology), tls_listener(topology), inner_listener(topology)]
 
 
 def front_listener(topology: Topology) -> EnvoyObject:
     """The front door without TLS: HTTP/1.1, and HTTP/2 with prior knowledge."""
-    return public_listener("front", topology.envoy.front, front_chain(topology))
+    return public_listener(topology, "front", topology.envoy.front, front_chain(topology))
 
 
-def tls_listener(topology: Topology, tls: TlsFiles) -> EnvoyObject:
+def tls_listener(topology: Topology) -> EnvoyObject:
     """The front door with TLS."""
-    return public_listener("tls", topology.envoy.tls, front_chain(topology) | {"transport_socket": tls_socket(tls)})
+    secured = {
+        "transport_socket": front_socket(topology.files),
+        # So long a handshake may take.
+        "transport_socket_connect_timeout": _seconds(headers_seconds(topology)),
+    }
+    return public_listener(topology, "tls", topology.envoy.tls, front_chain(topology) | secured)
 
 
 def redirect_listener(topology: Topology) -> EnvoyObject:
     """The plain port when there is TLS."""
     routes = redirect_routes(topology.envoy.tls)
     manager = public_connection_manager(topology, "redirect", routes, [flood_guard(topology.flood_guard), router()])
-    return public_listener("redirect", topology.envoy.front, {"filters": [manager]})
+    return public_listener(topology, "redirect", topology.envoy.front, {"filters": [manager]})
 
 
 def front_chain(topology: Topology) -> EnvoyObject:
@@ -40,7 +46,7 @@ def front_chain(topology: Topology) -> EnvoyObject:
     return {"filters": [manager]}
 
 
-def public_listener(name: str, port: int, filter_chain: EnvoyObject) -> EnvoyObject:
+def public_listener(topology: Topology, name: str, port: int, filter_chain: EnvoyObject) -> EnvoyObject:
     """A port that the world reaches. `/drain_listeners?inboundonly` ends these and leaves the inner listener."""
     return {
         "name": name,
@@ -48,6 +54,9 @@ def public_listener(name: str, port: int, filter_chain: EnvoyObject) -> EnvoyObj
         "address": socket_address(LOOPBACK, port),
         # gRPC clients hold few connections for long: spread them over the worker threads evenly.
         "connection_balance_config": {"exact_balance": {}},
+        # Who does not read what waits for him slows down his own streams first, and then loses his connection.
+        "per_connection_buffer_limit_bytes": 64 << 10,
+        "per_connection_buffer_high_watermark_timeout": _seconds(topology.slow_client_seconds),
         "filter_chains": [filter_chain],
     }
 
@@ -64,8 +73,9 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         # And a gateway that reads more slowly than agents write is no attacker: past the frames that wait for one
         # connection Envoy closes it, with every stream on it.
         http2_protocol_options={"max_concurrent_streams": 10000, "max_outbound_frames": 1000000},
-        stream_idle_timeout="120s",
+        stream_idle_timeout=_seconds(topology.idle_seconds),
         preserve_external_request_id=True,
+        local_reply_config=inner_replies(),
         access_log=[failure_log("inner")],
     )
     return {
@@ -73,8 +83,13 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         "traffic_direction": "OUTBOUND",
         "drain_type": "MODIFY_ONLY",
         "address": socket_address(LOOPBACK, topology.envoy.inner),
-        "filter_chains": [{"filters": [manager]}],
+        "filter_chains": [{"filters": [manager], **inner_tls(topology)}],
     }
+
+
+def inner_tls(topology: Topology) -> EnvoyObject:
+    """TLS on the inner listener if the mesh has it."""
+    return {"transport_socket": inner_socket(topology.files)} if topology.mesh_tls else {}
 
 
 def public_connection_manager(
@@ -91,11 +106,14 @@ def public_connection_manager(
         **client_address(topology.trusted_hops),
         **path_hygiene(),
         max_request_headers_kb=32,
-        # So that `X_API_KEY` is no second spelling of a header anywhere behind us.
-        common_http_protocol_options={"headers_with_underscores_action": "DROP_HEADER"},
+        common_http_protocol_options=public_http(),
         http2_protocol_options=public_http2(),
-        request_headers_timeout="10s",
+        request_headers_timeout=_seconds(headers_seconds(topology)),
+        # Our calls from outside are one message each, so this ends no stream of answers.
+        request_timeout=_seconds(2 * topology.slow_client_seconds),
         stream_idle_timeout="60s",
+        # Of a stream that is answered, and whose client does not take the rest.
+        stream_flush_timeout=_seconds(topology.slow_client_seconds),
         preserve_external_request_id=False,
         always_set_request_id_in_response=True,
         local_reply_config=local_replies(),
@@ -155,6 +173,22 @@ def path_hygiene() -> EnvoyObject:
     }
 
 
+def headers_seconds(topology: Topology) -> float:
+    """How long a client may take for a TLS handshake, or to send the headers of a request."""
+    return min(10.0, topology.slow_client_seconds)
+
+
+def public_http() -> EnvoyObject:
+    """Limits for strangers in every version of HTTP."""
+    return {
+        "max_headers_count": 100,
+        # So that `X_API_KEY` is no second spelling of a header anywhere behind us.
+        "headers_with_underscores_action": "DROP_HEADER",
+        # A connection on which there is no request.
+        "idle_timeout": "300s",
+    }
+
+
 def public_http2() -> EnvoyObject:
     """HTTP/2 limits for strangers, wide enough for one client with many streams that it cancels often."""
     return {
@@ -170,23 +204,6 @@ def public_http2() -> EnvoyObject:
     }
 
 
-def tls_socket(tls: TlsFiles) -> EnvoyObject:
-    """TLS 1.2 or newer with the operator's certificate."""
-    certificate = {
-        "certificate_chain": {"filename": tls.cert_file},
-        "private_key": {"filename": tls.key_file},
-    }
-    return extension(
-        "envoy.transport_sockets.tls",
-        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        common_tls_context={
-            "alpn_protocols": ["h2", "http/1.1"],
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-            "tls_certificates": [certificate],
-        },
-    )
-
-
 def tracing(otlp_endpoint: str) -> EnvoyObject:
     """Spans of Envoy's own, part of the client's trace if it sent a `traceparent`."""
     uri = {"uri": f"{otlp_endpoint.rstrip('/')}/v1/traces", "cluster": OTLP_CLUSTER, "timeout": "1s"}
@@ -197,3 +214,7 @@ def tracing(otlp_endpoint: str) -> EnvoyObject:
         http_service={"http_uri": uri},
     )
     return {"provider": provider, "spawn_upstream_span": True}
+
+
+def _seconds(duration: float) -> str:
+    return f"{duration:g}s"

@@ -1,10 +1,18 @@
 """The errors that Envoy makes itself, in the shapes of the API: our JSON, OpenAI's JSON, a sentence for gRPC."""
 
+import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from google.protobuf import duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from envoyconf.extension import EnvoyObject, extension
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 IS_GRPC = "('content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc'))"
+OVERFLOW = "response.code_details == 'upstream_reset_before_response_started{overflow}'"
 IS_OPENAI = "request.path.startsWith('/v1/')"
 
 
@@ -20,6 +28,15 @@ class EnvoyError:
     retry_after_seconds: int | None = None
     """When to try again, if that is of use."""
 
+
+BUSY = EnvoyError(
+    f"{OVERFLOW} || response.code_details == 'denied_by_admission_control'",
+    "UNAVAILABLE",
+    "REPLICA_BUSY",
+    "server_error",
+    "All replicas are busy at the moment, so nothing was done. Try again shortly.",
+    retry_after_seconds=1,
+)
 
 ERRORS = (
     EnvoyError(
@@ -41,7 +58,7 @@ ERRORS = (
         "INVALID_ARGUMENT",
         "REQUEST_TOO_LARGE",
         "invalid_request_error",
-        "The request is too large: its headers may have 32 KiB in sum.",
+        "The request is too large: its headers may have 32 KiB in sum, 100 of them, and its body 4 MiB.",
     ),
     EnvoyError(
         "response.code_details == 'rate_limiter_error'",
@@ -51,6 +68,7 @@ ERRORS = (
         "The limits cannot be checked at the moment, so nothing was done. Try again shortly.",
         retry_after_seconds=1,
     ),
+    BUSY,
     EnvoyError(
         "response.code == 502 || response.code == 503",
         "UNAVAILABLE",
@@ -82,9 +100,28 @@ def local_replies() -> EnvoyObject:
     return {"mappers": [complete, *bodies]}
 
 
+def inner_replies() -> EnvoyObject:
+    """Our services are told when nothing was done because a pool is full; of other errors they make what they need."""
+    return {"mappers": [as_grpc(BUSY)]}
+
+
 def as_grpc(error: EnvoyError) -> EnvoyObject:
-    """The sentence alone, which Envoy then sends as grpc-message."""
-    return _reply(error, f"({error.when}) && {IS_GRPC}", {"text_format_source": {"inline_string": error.message}})
+    """The sentence, which Envoy then sends as grpc-message, and what our own errors have with them."""
+    body = {"text_format_source": {"inline_string": error.message}}
+    headers = {"grpc-status": str(code_pb2.Code.Value(error.code)), "grpc-status-details-bin": rich_status(error)}
+    if error.retry_after_seconds is not None:
+        headers["grpc-retry-pushback-ms"] = str(1000 * error.retry_after_seconds)
+    return _reply(error, f"({error.when}) && {IS_GRPC}", body, headers)
+
+
+def rich_status(error: EnvoyError) -> str:
+    """The google.rpc.Status with ErrorInfo and RetryInfo, as a header. Code and message equal those of the reply."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=f"ERROR_REASON_{error.reason}", domain="shoal"))
+    if error.retry_after_seconds is not None:
+        delay = duration_pb2.Duration(seconds=error.retry_after_seconds)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
 
 
 def as_openai(error: EnvoyError) -> EnvoyObject:
@@ -105,13 +142,12 @@ def as_rest(error: EnvoyError) -> EnvoyObject:
     return _reply(error, error.when, {"json_format": body})
 
 
-def _reply(error: EnvoyError, when: str, body: EnvoyObject) -> EnvoyObject:
+def _reply(error: EnvoyError, when: str, body: EnvoyObject, headers: Mapping[str, str] = NOTHING) -> EnvoyObject:
+    if error.retry_after_seconds is not None:
+        headers = {**headers, "retry-after": str(error.retry_after_seconds)}
     mapper = {"filter": _matching(when), "body_format_override": body}
-    if error.retry_after_seconds is None:
-        return mapper
-    return mapper | {
-        "headers_to_add": [{"header": {"key": "retry-after", "value": str(error.retry_after_seconds)}}],
-    }
+    added = [{"header": {"key": key, "value": value}} for key, value in headers.items()]
+    return mapper | ({"headers_to_add": added} if added else {})
 
 
 def _matching(expression: str) -> EnvoyObject:

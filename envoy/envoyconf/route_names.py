@@ -10,7 +10,8 @@ OTHER = "other"
 
 RPCS: Mapping[str, str] = MappingProxyType(
     {
-        f"{AGENT_API}AgentService/Execute": "task",  # ExecuteStream too
+        f"{AGENT_API}AgentService/ExecuteStream": "task",
+        f"{AGENT_API}AgentService/Execute": "task",
         f"{AGENT_API}AgentService/ListModels": "models",
         f"{AGENT_API}AgentService/GetSession": "sessions",
         f"{AGENT_API}AgentService/DeleteSession": "sessions",

@@ -2,13 +2,23 @@
 
 from envoyconf.extension import EnvoyObject, extension, typed
 from envoyconf.filters import limiter_disabled, masked_address, open_limiter
+from envoyconf.load_balancing import HashKey, LoadBalancing
 from envoyconf.route_names import AGENT_API, OTHER, PATHS, RPCS
 from envoyconf.topology import FailOpen, Topology
 
 HEALTH_API = "/grpc.health.v1."
 REFLECTION_API = "/grpc.reflection."
 OPENAI_API = "/v1/"
-PUT_PREFERENCES = "/shoal.agent.v1.AgentService/PutPreferences"
+EXECUTE = f"{AGENT_API}AgentService/Execute"
+WRITES = (f"{AGENT_API}AgentService/PutPreferences", f"{AGENT_API}AgentService/DeleteSession")
+"""Made twice, they would tell their caller something else than made once."""
+IN_ONE_PIECE = (EXECUTE, "/api/v1/task", "/v1/chat/completions")
+"""Where an answer may come in one piece, with no heartbeats while it is made. It is not known before who wants a stream
+of REST."""
+SESSION_HEADER = "x-session-id"
+ADDRESS_HEADER = "x-shoal-client-address"
+BACKSTOP_SECONDS = 10
+"""So much later than our services Envoy ends a call that takes too long."""
 # For calls that do no harm when they are made twice.
 UNAVAILABLE = "connect-failure,refused-stream,unavailable,reset-before-request"
 # For writes that must not be made twice: UNAVAILABLE may come from a commit that was done all the same.
@@ -23,6 +33,8 @@ def front_routes(topology: Topology) -> EnvoyObject:
             {
                 "name": "front",
                 "domains": ["*"],
+                # What is kept of a request in case it is made again: more than a connection may hold back.
+                "request_body_buffer_limit": 1 << 20,
                 # Removed by the router, so after the limiter has read them.
                 "request_headers_to_remove": ["x-api-key", "authorization"],
                 "routes": [*_grpc_routes(topology), *_rest_routes(topology)],
@@ -33,14 +45,19 @@ def front_routes(topology: Topology) -> EnvoyObject:
 
 def inner_routes(topology: Topology) -> EnvoyObject:
     """The calls of our services to each other, retried here and nowhere else."""
-    agent, ratelimit = topology.agent.name, topology.ratelimit.name
-    cache = route({"prefix": "/shoal.cache.v1.", "grpc": {}}, topology.cache.name, retry_on=UNAVAILABLE)
+    agent, cache, ratelimit = topology.agent.name, topology.cache.name, topology.ratelimit.name
+    by_agent = inner_hash(topology.load_balancing)
+    by_answer = [header_hash(topology.cache.hash_header)] if topology.cache.hash_header else []
     routes = [
-        route({"path": PUT_PREFERENCES, "grpc": {}}, agent, retry_on=NOT_CONNECTED),
-        route({"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
-        hashed(cache, topology.cache.hash_header),
-        route({"prefix": "/shoal.ratelimit.v1.", "grpc": {}}, ratelimit, retry_on=NOT_CONNECTED),
-        route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
+        *[
+            hashed(route(topology, {"path": rpc, "grpc": {}}, agent, retry_on=NOT_CONNECTED), by_agent)
+            for rpc in WRITES
+        ],
+        hashed(route(topology, {"path": EXECUTE, "grpc": {}}, agent, retry_on=UNAVAILABLE), by_agent),
+        hashed(route(topology, {"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE), by_agent),
+        hashed(route(topology, {"prefix": "/shoal.cache.v1.", "grpc": {}}, cache, retry_on=UNAVAILABLE), by_answer),
+        route(topology, {"prefix": "/shoal.ratelimit.v1.", "grpc": {}}, ratelimit, retry_on=NOT_CONNECTED),
+        route(topology, {"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
     ]
     return {"name": "inner", "virtual_hosts": [{"name": "inner", "domains": ["*"], "routes": routes}]}
 
@@ -57,38 +74,45 @@ def redirect_routes(tls_port: int) -> EnvoyObject:
 
 
 def _grpc_routes(topology: Topology) -> list[EnvoyObject]:
-    agent, fail_open = topology.agent.name, topology.fail_open
-    agent_api = [
-        limited(route({"prefix": prefix, "grpc": {}}, agent, retry_on=retried_on(prefix)), "grpc", name, fail_open)
-        for prefix, name in RPCS.items()
-    ]
+    agent, by_caller = topology.agent.name, front_hash(topology.load_balancing)
+    health = route(topology, {"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE)
     return [
-        *agent_api,
-        route({"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
-        route({"prefix": REFLECTION_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
+        *[_agent_route(topology, prefix, name) for prefix, name in RPCS.items()],
+        # Who asks for the health of the agents asks the one that his calls go to.
+        hashed(health, by_caller) | unlimited(),
+        route(topology, {"prefix": REFLECTION_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
         refused_grpc(404, "There is no such service at the front door.") | unlimited(),
     ]
 
 
+def _agent_route(topology: Topology, prefix: str, name: str) -> EnvoyObject:
+    served = route(topology, {"prefix": prefix, "grpc": {}}, topology.agent.name, retry_on=retried_on(prefix))
+    return limited(hashed(served, front_hash(topology.load_balancing)), "grpc", name, topology.fail_open)
+
+
 def retried_on(rpc: str) -> str:
     """The failures after which a call from outside is made again."""
-    return NOT_CONNECTED if rpc == PUT_PREFERENCES else UNAVAILABLE
+    return NOT_CONNECTED if rpc in WRITES else UNAVAILABLE
 
 
 def _rest_routes(topology: Topology) -> list[EnvoyObject]:
-    gateway, fail_open = topology.gateway.name, topology.fail_open
     free: list[EnvoyObject] = [{"path_separated_prefix": "/health"}, {"path": "/docs"}, {"path": "/openapi.json"}]
     named: list[tuple[EnvoyObject, str, str]] = [
         *[({"path_separated_prefix": path}, surface_of(path), name) for path, name in PATHS.items()],
         *[({"prefix": prefix}, surface_of(prefix), OTHER) for prefix in (OPENAI_API, "/")],
     ]
     return [
-        *[route(match, gateway, retry_on=NOT_CONNECTED) | unlimited() for match in free],
+        *[_gateway_route(topology, match) | unlimited() for match in free],
         *[
-            limited(route(match, gateway, retry_on=NOT_CONNECTED), surface, name, fail_open)
+            limited(_gateway_route(topology, match), surface, name, topology.fail_open)
             for match, surface, name in named
         ],
     ]
+
+
+def _gateway_route(topology: Topology, match: EnvoyObject) -> EnvoyObject:
+    """The call from the gateway to the agent is made again inside; at the door only what reached no gateway."""
+    return route(topology, match, topology.gateway.name, retry_on=NOT_CONNECTED)
 
 
 def surface_of(path: str) -> str:
@@ -96,27 +120,60 @@ def surface_of(path: str) -> str:
     return "openai" if path.startswith(OPENAI_API) else "rest"
 
 
-def route(match: EnvoyObject, cluster: str, *, retry_on: str) -> EnvoyObject:
+def route(topology: Topology, match: EnvoyObject, cluster: str, *, retry_on: str) -> EnvoyObject:
     """A route for answers that may be long streams: bounded by silence and in sum, not by Envoy's default 15 s.
 
     A caller's own deadline (grpc-timeout) is kept by our servers. Envoy would reset a stream that has begun, at the
     moment when the caller gives up by itself, and make an INTERNAL of the DEADLINE_EXCEEDED.
     """
+    longest = f"{topology.stream_max_seconds + BACKSTOP_SECONDS:g}s"
     action: EnvoyObject = {
         "cluster": cluster,
         "timeout": "0s",
-        "idle_timeout": "120s",
-        "max_stream_duration": {"max_stream_duration": "900s"},
+        "idle_timeout": longest if in_one_piece(match) else f"{topology.idle_seconds:g}s",
+        "max_stream_duration": {"max_stream_duration": longest},
         "retry_policy": retry_policy(retry_on),
     }
     return {"match": match, "route": action}
 
 
-def hashed(served: EnvoyObject, header: str | None) -> EnvoyObject:
-    """The route to a pool whose calls are balanced by the hash of a header, if it is one."""
-    if header is None:
+def in_one_piece(match: EnvoyObject) -> bool:
+    """Whether the route may be silent for as long as an answer may take."""
+    return any(path in IN_ONE_PIECE for path in match.values() if isinstance(path, str))
+
+
+def hashed(served: EnvoyObject, policies: list[EnvoyObject]) -> EnvoyObject:
+    """The route, with what its calls are balanced by if a hash decides; the first that a call has."""
+    if not policies:
         return served
-    return served | {"route": served["route"] | {"hash_policy": [{"header": {"header_name": header}}]}}
+    return served | {"route": served["route"] | {"hash_policy": policies}}
+
+
+def front_hash(balancing: LoadBalancing) -> list[EnvoyObject]:
+    """What calls from outside are balanced by."""
+    match balancing.key:
+        case HashKey.SESSION:
+            return [header_hash(SESSION_HEADER), address_hash()]
+        case HashKey.ADDRESS:
+            return [address_hash()]
+        case None:
+            return []
+
+
+def inner_hash(balancing: LoadBalancing) -> list[EnvoyObject]:
+    """What a gateway's calls are balanced by: the same, but it has to say for which address it calls."""
+    at_front = front_hash(balancing)
+    return [*at_front[:-1], header_hash(ADDRESS_HEADER), *at_front[-1:]] if at_front else []
+
+
+def header_hash(name: str) -> EnvoyObject:
+    """The value of a header, if there is one."""
+    return {"header": {"header_name": name}, "terminal": True}
+
+
+def address_hash() -> EnvoyObject:
+    """The client's address."""
+    return {"connection_properties": {"source_ip": True}}
 
 
 def limited(served: EnvoyObject, surface: str, name: str, fail_open: FailOpen | None) -> EnvoyObject:

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
+from envoyconf.load_balancing import LEAST_REQUEST, LoadBalancing
 from envoyconf.route_names import ROUTE_NAMES
 
 LOOPBACK = "127.0.0.1"
 METRICS_OFFSET = 1000  # a process shows its metrics this far above its port
+OTHER_CALLS = 32  # calls to an agent that are no turns, such as those about sessions
 CACHE_KEY_HEADER = "x-shoal-cache-key"  # the key of the answer that a call to the cache is about
 
 
@@ -29,17 +31,45 @@ class Pool:
     protocol: Protocol
     health: str
     """What Envoy's health check asks for: the full name of a gRPC service, or an HTTP path."""
-    ports: tuple[int, ...]
-    metrics_ports: tuple[int, ...] = ()
-    """Where the processes show their Prometheus metrics, in the order of `ports`."""
+    row: Sequence[int]
+    """The ports of all processes that there may ever be, in their order."""
+    replicas: int
+    """How many processes there are at the start."""
+    has_metrics: bool = True
+    """Whether each process shows its metrics, METRICS_OFFSET above its port."""
+    calls_per_replica: int = 1000
+    """How many calls Envoy lets one process have at once; it refuses more without asking."""
     retries_at_once: int = 3
     """How many calls Envoy may be making again at the same time, even with little traffic."""
     hash_header: str | None = None
     """Calls with the same value of this header go to the same replica, as long as it is healthy."""
 
     def __post_init__(self) -> None:
-        if not self.ports:
-            raise ValueError(f"The pool {self.name} needs at least one port.")
+        if not 1 <= self.replicas <= self.most:
+            raise ValueError(f"The table has room for 1 to {self.most} of {self.name}, not {self.replicas}.")
+
+    @property
+    def most(self) -> int:
+        """How many processes there is room for."""
+        return len(self.row)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of the processes at the start."""
+        return tuple(self.row[: self.replicas])
+
+    @property
+    def metrics_ports(self) -> tuple[int, ...]:
+        """Where those processes show their Prometheus metrics and their status, in the order of `ports`."""
+        return tuple(port + METRICS_OFFSET for port in self.ports) if self.has_metrics else ()
+
+    def port_of(self, number: int) -> int:
+        """The port of a process by its place in the row, counted from 1 to `most`."""
+        return self.row[number - 1]
+
+    def metrics_port_of(self, number: int) -> int:
+        """Where that process shows its metrics and its status."""
+        return self.port_of(number) + METRICS_OFFSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +94,7 @@ class BackingPorts:
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """The front door's certificate chain and key, PEM files that Envoy reads at start."""
+    """The operator's files with the front door's certificate chain and key (PEM). Envoy gets copies, see `secrets`."""
 
     cert_file: str
     key_file: str
@@ -112,6 +142,20 @@ class Topology:
     fail_open: FailOpen | None = None
     """None: without the limiter, nothing passes."""
     tls: TlsFiles | None = None
+    mesh_tls: bool = False
+    """Whether Envoy and our services show each other certificates."""
+    files: str = "envoy/rendered"
+    """The folder of the files that Envoy watches."""
+    load_balancing: LoadBalancing = LEAST_REQUEST
+    """How calls are spread over the agents."""
+    stream_max_seconds: float = 900
+    """The longest that a call or stream may take. Services see to it; Envoy ends it a little later if they do not."""
+    idle_seconds: float = 150
+    """How long a call may be silent in both directions."""
+    slow_client_seconds: float = 30
+    """How long a client may take to read what waits for it."""
+    max_heap_bytes: int = 1 << 30
+    """What Envoy's memory may grow to. It sheds load before that."""
     otlp_endpoint: str | None = None
     """The http://host:port of an OTLP/HTTP collector; None: no tracing."""
 
@@ -123,34 +167,58 @@ class Topology:
         gateways: int = 1,
         limiters: int = 1,
         caches: int = 1,
+        agent_turns: int = 192,
         envoy: EnvoyPorts = EnvoyPorts(),
         shift: int = 0,
     ) -> Self:
-        """The usual mesh. `shift` is added to every port, those of `envoy` too."""
+        """The usual mesh. `shift` is added to every port, those of `envoy` too.
+
+        `agent_turns` is how many turns one agent works on or lets wait.
+        """
         grpc, http = Protocol.GRPC, Protocol.HTTP1
-        agents, gateway_row = _row("agent", 8121, agent_replicas, 20), _row("gateway", 8141, gateways, 10)
-        cache_row = _row("cache", 8111, caches, 4)
-        # A limiter has two ports, the second one for Envoy.
-        limiter_row = _row("ratelimit", 8101, limiters, 4, step=2)
-        rls_ports = tuple(port + 1 + shift for port in limiter_row)
         return cls(
             envoy=EnvoyPorts(**_shifted(envoy, shift)),
             backing=BackingPorts(**_shifted(BackingPorts(), shift)),
-            ratelimit=_pool("ratelimit", grpc, "shoal.ratelimit.v1.RateLimitService", limiter_row, shift),
+            # A limiter has two ports, the second one for Envoy.
+            ratelimit=Pool(
+                name="ratelimit",
+                protocol=grpc,
+                health="shoal.ratelimit.v1.RateLimitService",
+                row=_row(8101 + shift, 4, step=2),
+                replicas=limiters,
+            ),
             ratelimit_rls=Pool(
                 name="ratelimit-rls",
                 protocol=grpc,
                 health="envoy.service.ratelimit.v3.RateLimitService",
-                ports=rls_ports,
+                row=_row(8102 + shift, 4, step=2),
+                replicas=limiters,
+                has_metrics=False,
                 # Whatever Envoy asks again, no limiter has seen.
                 retries_at_once=1000,
             ),
-            # Each answer lies in the memory of one cache process, so one that is refreshed is replaced everywhere.
-            cache=replace(
-                _pool("cache", grpc, "shoal.cache.v1.CacheService", cache_row, shift), hash_header=CACHE_KEY_HEADER
+            cache=Pool(
+                name="cache",
+                protocol=grpc,
+                health="shoal.cache.v1.CacheService",
+                row=_row(8111 + shift, 4),
+                replicas=caches,
+                # Every turn may keep a stream to it, and there may be many more agents than caches.
+                calls_per_replica=4000,
+                # Each answer lies in the memory of one cache process, so one that is refreshed is replaced everywhere.
+                hash_header=CACHE_KEY_HEADER,
             ),
-            agent=_pool("agent", grpc, "shoal.agent.v1.AgentService", agents, shift),
-            gateway=_pool("gateway", http, "/health", gateway_row, shift),
+            agent=Pool(
+                name="agent",
+                protocol=grpc,
+                health="shoal.agent.v1.AgentService",
+                row=_row(8121 + shift, 20),
+                replicas=agent_replicas,
+                calls_per_replica=agent_turns + OTHER_CALLS,
+            ),
+            gateway=Pool(
+                name="gateway", protocol=http, health="/health", row=_row(8141 + shift, 10), replicas=gateways
+            ),
         )
 
     def __post_init__(self) -> None:
@@ -163,6 +231,10 @@ class Topology:
     def pools(self) -> tuple[Pool, ...]:
         """The pools behind Envoy, in the order in which they depend on each other."""
         return (self.ratelimit, self.ratelimit_rls, self.cache, self.agent, self.gateway)
+
+    def weight_of(self, pool: Pool, number: int) -> int:
+        """The weight of a process of the pool, counted from 1."""
+        return self.load_balancing.weight_of(number) if pool == self.agent else 1
 
     def named_ports(self) -> Iterator[tuple[str, int]]:
         """Every port in use with the name of its user, for messages about busy ports."""
@@ -202,17 +274,5 @@ def _shifted(ports: EnvoyPorts | BackingPorts, shift: int) -> dict[str, int]:
     return {name: port + shift for name, port in vars(ports).items()}
 
 
-def _pool(name: str, protocol: Protocol, health: str, ports: Sequence[int], shift: int) -> Pool:
-    return Pool(
-        name=name,
-        protocol=protocol,
-        health=health,
-        ports=tuple(port + shift for port in ports),
-        metrics_ports=tuple(port + shift + METRICS_OFFSET for port in ports),
-    )
-
-
-def _row(name: str, first: int, count: int, most: int, *, step: int = 1) -> range:
-    if not 1 <= count <= most:
-        raise ValueError(f"The table has room for 1 to {most} of {name}, not {count}.")
-    return range(first, first + count * step, step)
+def _row(first: int, most: int, *, step: int = 1) -> Sequence[int]:
+    return range(first, first + most * step, step)

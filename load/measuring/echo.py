@@ -17,7 +17,8 @@ from meshkit import serve
 
 async def main(port: int, rpc: Rpc) -> None:
     """Serves until SIGTERM or SIGINT."""
-    stopped = serve.stop_signal()
+    stopped = asyncio.Event()
+    serve.on_stop_signals(stopped.set)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((_handler(rpc),))
     server.add_insecure_port(f"127.0.0.1:{port}")

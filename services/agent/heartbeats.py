@@ -33,8 +33,27 @@ async def with_heartbeats(
             yield event
         await running
     finally:
-        running.cancel()
+        await _stop(running, handed)
+
+
+async def _stop(running: asyncio.Task[None], handed: asyncio.Queue[T | None]) -> None:
+    """Cancels the events and waits for their end.
+
+    What they wait for may swallow a cancel that comes just as it is done. They then go on, and would wait for ever for
+    a reader: whatever they still hand over is dropped, and they are cancelled again.
+    """
+    running.cancel()
+    dropping = asyncio.create_task(_drop(running, handed))
+    try:
         await asyncio.gather(running, return_exceptions=True)
+    finally:
+        dropping.cancel()
+
+
+async def _drop(running: asyncio.Task[None], handed: asyncio.Queue[T | None]) -> None:
+    while True:
+        await handed.get()
+        running.cancel()
 
 
 async def _hand_over(events: AsyncGenerator[T, None], queue: asyncio.Queue[T | None]) -> None:

@@ -7,14 +7,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import grpc
 
 from meshkit import process
 from meshkit.channel import open_channel
 from meshkit.database import database_url, open_engine
+from meshkit.metrics import Load
 from meshkit.redis import open_redis
 from services.agent.cache_client import CacheClient
 from services.agent.cached_model import CachedModel
 from services.agent.memory import Memory
+from services.agent.metrics import show_slots
 from services.agent.model_catalog import ModelCatalog
 from services.agent.openai_model import OpenAIModel
 from services.agent.pricing import PriceList
@@ -24,6 +27,7 @@ from services.agent.renewals import Renewals
 from services.agent.reservations import Reserver
 from services.agent.servicer import AgentServicer
 from services.agent.settings import AgentSettings, agent_factory
+from services.agent.slots import Slots
 from services.agent.sql_preference_store import SqlPreferenceStore
 from services.agent.time_words import TimeWords
 from services.agent.turn import TurnRunner
@@ -33,6 +37,9 @@ SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 STATE_TIMEOUT_SECONDS = 1.0
 MODEL_KEEPALIVE_SECONDS = 4.0
 """Model servers hang up on idle connections, many after 5 s; a call that meets this would fail."""
+LONGEST_WAIT_SECONDS = 30.0
+"""For a slot. Whoever waits hears nothing, and Envoy gives up calls of which it hears nothing for 120 s: two replicas
+that refuse after so long, and one that begins, are within that."""
 RENEWALS = 16
 """Stale answers that are computed anew at the same time."""
 RENEWAL_SECONDS = 120.0
@@ -42,7 +49,7 @@ async def run(settings: AgentSettings) -> None:
     """Runs one replica until SIGTERM or SIGINT."""
     async with AsyncExitStack() as stack:
         this = await stack.enter_async_context(process.start("agent", settings))
-        channel = await stack.enter_async_context(open_channel(settings.mesh_address))
+        channel = await stack.enter_async_context(open_channel(settings.mesh_address, tls=settings.mesh_tls()))
         redis = await stack.enter_async_context(
             open_redis(settings.state_redis_url, timeout_seconds=STATE_TIMEOUT_SECONDS)
         )
@@ -57,31 +64,27 @@ async def run(settings: AgentSettings) -> None:
         catalog = ModelCatalog(provider=model, names=names, clock=time.monotonic)
         sessions = RedisSessionStore(redis)
         preferences = SqlPreferenceStore(engine, timeout_seconds=STATE_TIMEOUT_SECONDS)
-        prices = PriceList.parse(settings.model_prices)
-        cache = CacheClient(channel)
         renewals = Renewals(most=RENEWALS, seconds=RENEWAL_SECONDS)
         stack.push_async_callback(renewals.close)
-        asked = CachedModel(model, cache=cache, prices=prices) if settings.cache_model_output else model
-        turns = TurnRunner(
-            agent=agent_factory(settings.agent)(asked),
+        turns = _turn_runner(
+            settings,
+            model=model,
             catalog=catalog,
-            prices=prices,
             memory=Memory(sessions=sessions, preferences=preferences),
-            cache=cache,
-            time_words=TimeWords.parse(settings.time_words),
-            reserver=Reserver(
-                QuotaClient(channel),
-                answer_tokens=settings.reserve_output_tokens,
-                ttl_seconds=settings.reservation_ttl_seconds,
-                mint_id=_mint_id,
-            ),
+            channel=channel,
             renewals=renewals,
-            system_prompt=settings.system_prompt,
-            mint_id=_mint_id,
-            clock=time.time,
         )
+        slots = Slots(
+            settings.agent_slots,
+            queue=settings.agent_queue,
+            longest_wait_seconds=LONGEST_WAIT_SECONDS,
+            clock=time.monotonic,
+        )
+        show_slots(slots, this.metrics.registry)
+        this.load = lambda: Load(running=this.calls.running, waiting=slots.waiting, slots=slots.slots)
         servicer = AgentServicer(
             turns=turns,
+            slots=slots,
             catalog=catalog,
             sessions=sessions,
             preferences=preferences,
@@ -93,6 +96,37 @@ async def run(settings: AgentSettings) -> None:
         server = this.new_server()
         agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
         await this.serve(server, [SERVICE])
+
+
+def _turn_runner(
+    settings: AgentSettings,
+    *,
+    model: OpenAIModel,
+    catalog: ModelCatalog,
+    memory: Memory,
+    channel: grpc.aio.Channel,
+    renewals: Renewals,
+) -> TurnRunner:
+    prices, cache = PriceList.parse(settings.model_prices), CacheClient(channel)
+    asked = CachedModel(model, cache=cache, prices=prices) if settings.cache_model_output else model
+    return TurnRunner(
+        agent=agent_factory(settings.agent)(asked),
+        catalog=catalog,
+        prices=prices,
+        memory=memory,
+        cache=cache,
+        time_words=TimeWords.parse(settings.time_words),
+        reserver=Reserver(
+            QuotaClient(channel),
+            answer_tokens=settings.reserve_output_tokens,
+            ttl_seconds=settings.reservation_ttl_seconds,
+            mint_id=_mint_id,
+        ),
+        renewals=renewals,
+        system_prompt=settings.system_prompt,
+        mint_id=_mint_id,
+        clock=time.time,
+    )
 
 
 @asynccontextmanager

@@ -6,9 +6,10 @@ from typing import Any
 
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Identity, require_api_key, require_checked
+from meshkit.ids import NEW_SESSION
 from services.agent.conversation import AnswerEvent, Delta, Message, Role, ToolCall
 from services.agent.ports import PreferenceStore, Session, SessionStore
-from services.agent.request import NEW_SESSION, TurnRequest
+from services.agent.request import TurnRequest
 
 NO_SESSION = Session(epoch=0, messages=(), expires_in_seconds=0)
 

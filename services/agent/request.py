@@ -8,17 +8,15 @@ import msgspec
 
 from meshkit.cache_control import check_tags, check_ttl_seconds
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
+from meshkit.ids import ID_RULE, is_id
 from services.agent.conversation import Message, Role, Sampling, Tool
 
-NEW_SESSION = "new"
-"""As a session id: let the server mint one."""
 MAX_STOPS = 4
 MAX_TOOLS = 128
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL, and surrogates: halves of characters, which have no UTF-8."""
 _TEXT_RULE = "be text without NUL characters and unpaired surrogates"
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -71,8 +69,8 @@ def check(request: TurnRequest, *, task_max_bytes: int) -> None:
 
 def check_id(field: str, value: str) -> None:
     """Raises ShoalError unless `value` is empty or has the form of a session's or user's id."""
-    if value and not _ID.fullmatch(value):
-        raise field_invalid(field, "be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
+    if value and not is_id(value):
+        raise field_invalid(field, ID_RULE)
 
 
 def _check_task(request: TurnRequest, task_max_bytes: int) -> None:

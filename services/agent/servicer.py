@@ -17,6 +17,7 @@ from services.agent.model_catalog import ModelCatalog
 from services.agent.ports import PreferenceStore, SessionStore
 from services.agent.report import CacheReport, Started
 from services.agent.request import TurnRequest, check, check_id
+from services.agent.slots import Slots
 from services.agent.turn import TurnRunner
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1.agent_pb2_grpc import AgentServiceServicer
@@ -33,6 +34,7 @@ class AgentServicer(AgentServiceServicer):
         self,
         *,
         turns: TurnRunner,
+        slots: Slots,
         catalog: ModelCatalog,
         sessions: SessionStore,
         preferences: PreferenceStore,
@@ -43,6 +45,7 @@ class AgentServicer(AgentServiceServicer):
     ) -> None:
         """`clock` is Unix time in seconds."""
         self._turns = turns
+        self._slots = slots
         self._catalog = catalog
         self._sessions = sessions
         self._preferences = preferences
@@ -53,7 +56,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
         turn = self._checked(request)
-        async with self._turns.run(turn, call.current().identity) as running:
+        async with self._slots.taken(), self._turns.run(turn, call.current().identity) as running:
             await context.send_initial_metadata(self._headers(running.started))
             async with aclosing(running.events()) as answer:
                 events = [event async for event in answer]
@@ -63,7 +66,7 @@ class AgentServicer(AgentServiceServicer):
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         turn = self._checked(request.turn)
-        async with self._turns.run(turn, call.current().identity) as running:
+        async with self._slots.taken(), self._turns.run(turn, call.current().identity) as running:
             await context.send_initial_metadata(self._headers(running.started))
             sequence = 1
             yield translate.stream_response(running.started, sequence=sequence, replica=self._replica)

@@ -68,8 +68,18 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
         ),
     ] = 60.0
     heartbeat_seconds: Annotated[
-        float, Meta(gt=0, le=60, description="A stream in which nothing happens gets a heartbeat this often.")
+        float,
+        # Below half of the 120 s of silence after which Envoy gives up a stream, so that one may come late.
+        Meta(gt=0, lt=60, description="A stream in which nothing happens gets a heartbeat this often."),
     ] = 15.0
+    agent_slots: Annotated[int, Meta(ge=1, description="Turns that a replica works on at once.")] = 128
+    agent_queue: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Turns that wait for a slot, 30 s at most. More are refused at once with REPLICA_BUSY.",
+        ),
+    ] = 64
     cache_model_output: Annotated[
         bool, Meta(description="Whether what a model said is kept and given again to whoever asks it the same.")
     ] = True

@@ -10,6 +10,7 @@ import msgspec
 
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Identity, require_checked
+from meshkit.ids import NEW_SESSION
 from services.agent import cacheability, prompt
 from services.agent.agent_run import AgentRun, AgentRunner, Assignment
 from services.agent.answer_keys import response_key
@@ -29,7 +30,7 @@ from services.agent.ports import (
 from services.agent.pricing import PriceList
 from services.agent.renewals import Renewals
 from services.agent.report import CacheReport, CacheStatus, Started
-from services.agent.request import NEW_SESSION, CacheControl, CacheMode, TurnRequest
+from services.agent.request import CacheControl, CacheMode, TurnRequest
 from services.agent.reservations import Reserver
 from services.agent.time_words import TimeWords
 

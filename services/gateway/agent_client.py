@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from meshkit import call, status
+from services.gateway import affinity
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1.agent_pb2_grpc import AgentServiceStub
 
@@ -47,7 +48,7 @@ class AgentClient:
 
     async def execute(self, request: pb.ExecuteRequest) -> tuple[pb.ExecuteResponse, dict[str, str]]:
         """The completed turn, and the headers that say who served it."""
-        running = self._stub.Execute(request, timeout=call.onward_timeout(), metadata=call.onward_metadata())
+        running = self._stub.Execute(request, timeout=call.onward_timeout(), metadata=_metadata(request))
         try:
             response = await running
             return response, _headers(await running.initial_metadata())
@@ -57,7 +58,7 @@ class AgentClient:
     async def stream(self, request: pb.ExecuteRequest) -> RunningTurn:
         """A turn that has begun: its first event is there. The caller cancels it."""
         running = self._stub.ExecuteStream(
-            pb.ExecuteStreamRequest(turn=request), timeout=call.onward_timeout(), metadata=call.onward_metadata()
+            pb.ExecuteStreamRequest(turn=request), timeout=call.onward_timeout(), metadata=_metadata(request)
         )
         try:
             first = await running.read()
@@ -99,6 +100,11 @@ async def _called(method: Callable[..., Awaitable[R]], request: Any) -> R:
         return await method(request, timeout=call.onward_timeout(), metadata=call.onward_metadata())
     except grpc.aio.AioRpcError as error:
         raise status.from_rpc_error(error) from error
+
+
+def _metadata(turn: pb.ExecuteRequest) -> tuple[tuple[str, str], ...]:
+    """With the turn's session, so that Envoy may send all turns of a session to one replica."""
+    return call.onward_metadata(session_id=affinity.session(turn.session_id))
 
 
 def _headers(metadata: Any) -> dict[str, str]:

@@ -35,5 +35,5 @@ def create_app(
         signer=signer,
         metrics=metrics,
         replica=settings.replica,
-        timeout_seconds=settings.request_timeout_seconds,
+        timeout_seconds=settings.longest_seconds,
     )

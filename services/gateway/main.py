@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import structlog
@@ -10,6 +11,8 @@ import uvicorn
 
 from meshkit import process
 from meshkit.channel import open_channel
+from meshkit.mesh_tls import MeshTls
+from meshkit.metrics import Load
 from services.gateway.agent_client import AgentClient
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
@@ -24,7 +27,7 @@ async def run(settings: GatewaySettings) -> None:
     """Runs one gateway until SIGTERM or SIGINT. Raises OSError if the port is busy."""
     async with AsyncExitStack() as stack:
         this = await stack.enter_async_context(process.start("gateway", settings))
-        channel = await stack.enter_async_context(open_channel(settings.mesh_address))
+        channel = await stack.enter_async_context(open_channel(settings.mesh_address, tls=settings.mesh_tls()))
         app = create_app(
             agent=AgentClient(channel),
             signer=this.signer,
@@ -32,6 +35,7 @@ async def run(settings: GatewaySettings) -> None:
             settings=settings,
             is_draining=this.stopped.is_set,
         )
+        this.load = lambda: Load(running=app.running)
         listener = stack.enter_context(listen(settings.port))
         server = _Server(
             uvicorn.Config(
@@ -45,19 +49,21 @@ async def run(settings: GatewaySettings) -> None:
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+                ssl_context_factory=_tls_context(settings.mesh_tls()),
             )
         )
         # In a group, so that a server that fails ends the process instead of leaving it deaf.
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[listener]))
+            serving = group.create_task(server.serve(sockets=[listener]))
             this.ready = True
             log.info("serving", port=settings.port)
             await this.stopped.wait()
             this.ready = False
             log.info("draining")
-            await asyncio.sleep(settings.drain_notice_seconds)
+            await this.unless_hurried(asyncio.sleep(settings.drain_notice_seconds))
             server.should_exit = True
+            await this.unless_hurried(asyncio.wait({serving}, timeout=settings.drain_seconds))
+            server.cut_off()
         log.info("stopped")
 
 
@@ -73,8 +79,19 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
+def _tls_context(tls: MeshTls | None) -> Callable[..., ssl.SSLContext] | None:
+    """What uvicorn takes its TLS from; None for a plain server."""
+    return (lambda config, default: tls.server_context()) if tls else None
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to the process."""
+
+    def cut_off(self) -> None:
+        """Ends what still runs by closing its connection; Envoy tells the callers that the service is gone."""
+        self.force_exit = True
+        for connection in self.server_state.connections:
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -16,10 +16,10 @@ from meshkit.errors import Reason, ShoalError, internal
 from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import IdentitySigner, require_known
 from meshkit.metrics import RPC_BUCKETS_SECONDS, Metrics
-from services.gateway import problems
+from services.gateway import affinity, problems
 
-PUBLIC = ("/health", "/docs", "/openapi.json")
-"""These paths, and those below /health, need no key, spend no tokens, and so carry no identity."""
+PUBLIC = ("/docs", "/openapi.json")
+"""These paths, and those about health, need no key, spend no tokens, and so carry no identity."""
 CLIENT_LEFT = 499
 """The status, in logs and metrics, of a request whose client did not wait for the answer."""
 
@@ -36,6 +36,8 @@ class CallMiddleware:
         self._signer = signer
         self._replica = replica
         self._timeout_seconds = timeout_seconds
+        self.running = 0
+        """Requests in progress; those about health do not count."""
         self._seconds = Histogram(
             "shoal_http_seconds",
             "Time from the arrival of a REST request to the end of its answer.",
@@ -54,9 +56,12 @@ class CallMiddleware:
         started = time.perf_counter()
         call.identify(request_id)
         with tracing.server_span(f"{scope['method']} {scope['path']}", headers):
+            counts = not _is_health(scope["path"])
+            self.running += counts
             try:
                 await self._serve(scope, receive, answer, headers, request_id)
             finally:
+                self.running -= counts
                 seconds = time.perf_counter() - started
                 self._seconds.labels(scope["method"], str(answer.status)).observe(seconds)
                 # Envoy's health checks come twice a second.
@@ -101,6 +106,8 @@ class CallMiddleware:
             identity=identity,
             signed_identity=signed[0],
             deadline=time.monotonic() + self._timeout_seconds,
+            session_id=affinity.session_of(headers),
+            client_address=affinity.address_of(headers),
         )
 
 
@@ -121,7 +128,11 @@ class _Answer:
 
 
 def _is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith("/health/")
+    return path in PUBLIC or _is_health(path)
+
+
+def _is_health(path: str) -> bool:
+    return path == "/health" or path.startswith("/health/")
 
 
 def _unrouted(error: HTTPException) -> ShoalError:

@@ -14,5 +14,16 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
         int, msgspec.Meta(ge=1024, le=4 * 1024 * 1024, description="Largest body of a REST request that is read.")
     ] = 2 * 1024 * 1024
     request_timeout_seconds: Annotated[
-        float, msgspec.Meta(gt=0, le=900, description="How long a REST request may take, streams included.")
-    ] = 900.0
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=86_400,
+            description="How long a REST request may take, streams included, if less than SHOAL_STREAM_MAX_SECONDS. "
+            "0: as long as that.",
+        ),
+    ] = 0.0
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long a REST request may take."""
+        return min(self.request_timeout_seconds or self.stream_max_seconds, self.stream_max_seconds)

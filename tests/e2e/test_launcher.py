@@ -15,7 +15,7 @@ import pytest
 
 from load.measuring.memory import pss_bytes
 from tests.backends import wait_until
-from tests.certificates import self_signed
+from tests.certificates import localhost
 from tests.mesh import Mesh, running_mesh
 
 MOST_MEMORY_BYTES = 400 * 1024 * 1024
@@ -122,7 +122,7 @@ def test_the_next_run_has_the_same_key_and_a_kill_leaves_nothing(tmp_path: Path)
     home = tmp_path / "home"
     with running_mesh(home, SHOAL_AGENT_REPLICAS="1") as first:
         key = first.api_key
-    certificate, private_key = self_signed(tmp_path)
+    certificate, private_key = localhost(tmp_path)
     tls = {"SHOAL_TLS_CERT_FILE": str(certificate), "SHOAL_TLS_KEY_FILE": str(private_key)}
     with running_mesh(home, SHOAL_AGENT_REPLICAS="1", **tls) as second:
         assert second.api_key == key

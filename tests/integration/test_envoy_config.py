@@ -1,42 +1,36 @@
 """The rendered configuration in a real Envoy: what passes the front door, in which form, and what does not."""
 
 import asyncio
-import json
-import shutil
-import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from envoyconf.bootstrap import render
-from envoyconf.topology import LOOPBACK, TlsFiles, Topology
+from envoyconf.load_balancing import LoadBalancing
+from envoyconf.topology import TlsFiles
+from tests import certificates
 from tests.integration.front_door import (
-    BROKEN_KEY,
     BURST,
     ENVOY,
-    HANGING_KEY,
-    LIMITED_KEY,
-    REFUSAL,
-    REFUSE,
     FrontDoor,
     call,
-    channel,
     front_door,
     get,
+    logged,
     method,
     on_free_ports,
+    publish_front,
+    publish_mesh,
     refused,
-    running_envoy,
+    write_configuration,
 )
+from tests.integration.upstreams import BROKEN_KEY, HANGING_KEY, LIMITED_KEY, REFUSAL, REFUSE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,20 +42,8 @@ HEALTH = "/grpc.health.v1.Health/Check"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FrontDoor]:
-    async with front_door(tmp_path_factory.mktemp("envoy"), on_free_ports()) as running:
+    async with front_door(on_free_ports(tmp_path_factory.mktemp("envoy"))) as running:
         yield running
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> TlsFiles:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command to make a certificate")
-    files = TlsFiles(cert_file=str(tmp_path / "cert.pem"), key_file=str(tmp_path / "key.pem"))
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    written = ["-keyout", files.key_file, "-out", files.cert_file]
-    subprocess.run([*make, *names, *written], check=True, capture_output=True)
-    return files
 
 
 def validated(config: Path) -> str:
@@ -75,10 +57,20 @@ async def test_the_golden_file_is_accepted_without_warnings() -> None:
     assert validated(GOLDEN) == ""
 
 
-async def test_tls_and_tracing_are_accepted_without_warnings(tls: TlsFiles, tmp_path: Path) -> None:
-    config = tmp_path / "envoy.yaml"
-    config.write_text(render(replace(Topology.default(), tls=tls, otlp_endpoint="http://127.0.0.1:4318")))
-    assert validated(config) == ""
+async def test_tls_in_and_out_and_tracing_are_accepted_without_warnings(tmp_path: Path) -> None:
+    tls = TlsFiles(cert_file="cert.pem", key_file="key.pem")
+    collector = "http://127.0.0.1:4318"
+    topology = replace(on_free_ports(tmp_path), tls=tls, mesh_tls=True, otlp_endpoint=collector)
+    place = certificates.made(tmp_path / "certs")
+    publish_front(topology, place)
+    publish_mesh(topology, certificates.shown(place, "mesh"))
+    assert validated(write_configuration(topology)) == ""
+
+
+@pytest.mark.parametrize("setting", ["round_robin", "ring_hash:session", "maglev:address", "weights:3:1:1"])
+async def test_every_way_to_spread_calls_is_accepted_without_warnings(setting: str, tmp_path: Path) -> None:
+    topology = replace(on_free_ports(tmp_path), load_balancing=LoadBalancing.parse(setting))
+    assert validated(write_configuration(topology)) == ""
 
 
 async def test_the_limiter_s_identity_reaches_upstream_once_and_credentials_never(door: FrontDoor) -> None:
@@ -277,32 +269,3 @@ async def test_the_access_log_has_the_request_id_and_no_query(door: FrontDoor) -
     assert (line["path"], line["code"], line["details"]) == ("/api/v1/task", 200, "via_upstream")
     assert isinstance(line["limiter_ms"], int)
     assert "secret" not in door.log.read_text()
-
-
-async def logged(door: FrontDoor, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The first line of the access log that is wanted, as soon as it is written."""
-    while True:
-        for line in door.log.read_text().splitlines():
-            if line.startswith("{") and wanted(entry := json.loads(line)):
-                return dict(entry)
-        await asyncio.sleep(0.01)
-
-
-async def test_with_tls_the_plain_port_redirects_rest_and_refuses_grpc(tls: TlsFiles, tmp_path: Path) -> None:
-    topology = replace(on_free_ports(), tls=tls)
-    plain, secure = f"{LOOPBACK}:{topology.envoy.front}", f"{LOOPBACK}:{topology.envoy.tls}"
-    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=tls.cert_file))
-    async with (
-        running_envoy(topology, tmp_path),
-        aiohttp.ClientSession(connector=trusting) as http,
-        channel(topology.envoy.front) as grpc_channel,
-    ):
-        async with http.get(f"http://{plain}/v1/models?a=b", allow_redirects=False) as redirect:
-            assert (redirect.status, redirect.headers["location"]) == (308, f"https://{secure}/v1/models?a=b")
-        async with http.get(f"https://{secure}/health") as reply:
-            assert (reply.status, (await reply.json())["code"]) == (503, "UNAVAILABLE")
-        error = await refused(grpc_channel, EXECUTE)
-    assert (error.code(), error.details()) == (
-        grpc.StatusCode.PERMISSION_DENIED,
-        f"Use TLS, on port {topology.envoy.tls}.",
-    )

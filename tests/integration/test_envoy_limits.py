@@ -13,10 +13,7 @@ import pytest_asyncio
 
 from envoyconf.topology import FailOpen
 from tests.integration.front_door import (
-    BROKEN_KEY,
     BURST,
-    HANGING_KEY,
-    LIMITED_KEY,
     FrontDoor,
     call,
     front_door,
@@ -24,6 +21,7 @@ from tests.integration.front_door import (
     on_free_ports,
     refused,
 )
+from tests.integration.upstreams import BROKEN_KEY, HANGING_KEY, LIMITED_KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,7 +31,7 @@ UNCHECKED = "unchecked-identity"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FrontDoor]:
-    async with front_door(tmp_path_factory.mktemp("envoy"), on_free_ports()) as running:
+    async with front_door(on_free_ports(tmp_path_factory.mktemp("envoy"))) as running:
         yield running
 
 
@@ -41,8 +39,8 @@ async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FrontD
 async def open_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FrontDoor]:
     """Two routes fail open, and nobody's X-Forwarded-For is believed."""
     fail_open = FailOpen(routes=frozenset({"task", "models"}), identity=UNCHECKED)
-    topology = replace(on_free_ports(), fail_open=fail_open, trusted_hops=0)
-    async with front_door(tmp_path_factory.mktemp("open"), topology) as running:
+    on_ports = on_free_ports(tmp_path_factory.mktemp("open"))
+    async with front_door(replace(on_ports, fail_open=fail_open, trusted_hops=0)) as running:
         yield running
 
 
@@ -232,7 +230,7 @@ async def test_the_flood_guard_holds_on_a_route_that_fails_open(open_door: Front
 
 
 async def test_a_limiter_that_is_gone_costs_no_call_that_came_after_it(tmp_path: Path) -> None:
-    async with front_door(tmp_path, on_free_ports(limiters=2)) as door:
+    async with front_door(on_free_ports(tmp_path, limiters=2)) as door:
         await asyncio.gather(*[get(door, "/api/v1/task") for _ in range(30)])
         await door.limiters[0].stop(grace=None)
         # Sooner than a health check: Envoy takes it for alive, and for the less busy one.
@@ -241,7 +239,7 @@ async def test_a_limiter_that_is_gone_costs_no_call_that_came_after_it(tmp_path:
 
 
 async def test_without_any_limiter_a_closed_route_refuses_and_says_when_to_try_again(tmp_path: Path) -> None:
-    async with front_door(tmp_path, on_free_ports(limiters=2)) as door:
+    async with front_door(on_free_ports(tmp_path, limiters=2)) as door:
         for limiter in door.limiters:
             await limiter.stop(grace=None)
         status, headers, body = await get(door, "/api/v1/task")

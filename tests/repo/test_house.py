@@ -14,7 +14,7 @@ SERVICES = ("agent", "cache", "gateway", "ratelimit")
 ADAPTERS = {
     "agent": {
         "main", "servicer", "translate", "cache_client", "openai_model", "quota_client", "redis_session_store",
-        "sql_preference_store", "settings",
+        "sql_preference_store", "metrics", "settings",
     },
     "cache": {
         "main", "servicer", "translate", "redis_level", "sql_level", "redis_generation_log", "redis_leases",

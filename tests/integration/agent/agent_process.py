@@ -1,9 +1,12 @@
 """An agent replica as a process of its own, and a caller that talks to it as Envoy does."""
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,13 +54,23 @@ class AgentProcess:
     metrics_address: str
     log: Path
 
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
+        with urllib.request.urlopen(f"http://{self.metrics_address}/status") as response:
+            told: dict[str, Any] = json.load(response)
+        return told
+
+    async def becomes(self, **expected: object) -> None:
+        """Returns when this is what it says of itself."""
+        await asyncio.to_thread(wait_until, lambda: expected.items() <= self.status().items(), f"{expected}")
+
 
 @contextmanager
 def agent_process(folder: Path, *, redis_url: str, model_url: str, **settings: str) -> Iterator[AgentProcess]:
     """Starts a replica over SQLite in `folder`, without a cache; it has stopped in order at the end."""
     secret_file, log = folder / "mesh_secret", folder / "agent.log"
     secret_file.write_bytes(SECRET)
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = int(settings.get("SHOAL_PORT", free_port())), free_port()
     environ = {
         "SHOAL_REPLICA": REPLICA,
         "SHOAL_PORT": str(port),

@@ -184,6 +184,20 @@ async def test_a_deadline_that_passes_is_settled(metered: Caller, limiter: Ratel
     await places_reach(limiter, key_id, 0)
 
 
+async def test_a_stream_that_goes_on_for_too_long_is_ended_and_settled(
+    limiter: RatelimitProcess, valkey_url: str, model: Server, tmp_path: Path, key_id: str
+) -> None:
+    settings = {"SHOAL_MESH_ADDRESS": limiter.address, "SHOAL_STREAM_MAX_SECONDS": "1"}
+    with agent_process(tmp_path, redis_url=valkey_url, model_url=model.url, **settings) as agent:
+        async with Caller(agent.address, signed("acme", key_id=key_id, metered=True)) as metered:
+            reader = aiter(metered.stream(HANGING))
+            assert (await anext(reader)).HasField("started")
+            assert (await left(limiter, key_id)).places.taken == 1
+            assert (await refusal(anext(reader))).reason is Reason.DEADLINE_EXCEEDED
+            assert (await left(limiter, key_id)).places.taken == 0
+    await model.calls_reach(cancelled=1, concurrent=0)
+
+
 async def test_streams_that_outlast_the_drain_are_settled_before_the_process_ends(
     limiter: RatelimitProcess, valkey_url: str, model: Server, tmp_path: Path, key_id: str
 ) -> None:

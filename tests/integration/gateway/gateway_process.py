@@ -1,6 +1,7 @@
 """The gateway as a process of its own, and clients of it."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import urllib.request
@@ -8,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 
@@ -40,6 +41,16 @@ class GatewayProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
+        with urllib.request.urlopen(self.metrics_url.replace("/metrics", "/status")) as response:  # noqa: S310
+            told: dict[str, Any] = json.load(response)
+        return told
+
+    async def becomes(self, **expected: object) -> None:
+        """Returns when this is what it says of itself."""
+        await asyncio.to_thread(wait_until, lambda: expected.items() <= self.status().items(), f"{expected}")
 
     def client(self, headers: httpx._types.HeaderTypes | None = None) -> httpx.AsyncClient:
         """A client that carries an identity, or whatever headers it is given instead."""

@@ -18,6 +18,7 @@ from meshkit.call import Call
 from meshkit.call_guard import CallGuard
 from meshkit.errors import Reason, ShoalError, field_invalid
 from meshkit.identity import IdentitySigner
+from meshkit.mesh_tls import MeshTls
 from meshkit.metrics import Metrics
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
@@ -86,6 +87,7 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         """What the cache did for a task; a task without a word here was a miss, and was not kept."""
         self.asked: list[pb.ExecuteRequest] = []
         self.calls: list[Call] = []
+        self.metadata: list[dict[str, str]] = []
         self.sessions: dict[str, list[pb.Message]] = {}
         self.preferences: dict[str, pb.GetPreferencesResponse] = {}
 
@@ -162,6 +164,7 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         """Refuses before anything is sent, as the real agent does: ids of another form, what is not cached."""
         self.asked.append(request)
         self.calls.append(call.current())
+        self.metadata.append({key: str(value) for key, value in context.invocation_metadata() or ()})
         if " " in request.session_id:
             raise field_invalid("session_id", "be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
         if request.cache.mode == pb.CACHE_MODE_ONLY and self._cache_report(request).status != pb.CACHE_STATUS_HIT:
@@ -192,11 +195,13 @@ def _model(request: pb.ExecuteRequest) -> str:
 
 
 @asynccontextmanager
-async def served(agent: ScriptedAgent, *, port: int, signer: IdentitySigner) -> AsyncIterator[None]:
+async def served(
+    agent: ScriptedAgent, *, port: int, signer: IdentitySigner, tls: MeshTls | None = None
+) -> AsyncIterator[None]:
     """Serves the agent, healthy, until the end."""
-    server = serve.new_server(CallGuard(signer=signer, metrics=Metrics(), replica="test-1"))
+    server = serve.new_server(CallGuard(signer=signer, metrics=Metrics(), replica="test-1", longest_seconds=900))
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server)
-    await serve.start(server, port=port, services=[SERVICE])
+    await serve.start(server, port=port, services=[SERVICE], tls=tls)
     try:
         yield
     finally:

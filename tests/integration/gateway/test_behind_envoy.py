@@ -1,4 +1,5 @@
-"""The gateway behind a real Envoy, which compresses: what caches on the way are told arrives as it was said."""
+"""The gateway behind a real Envoy: what caches on the way are told arrives as it was said though Envoy compresses, and
+agents are told whose request it is."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,9 +11,10 @@ import pytest_asyncio
 
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.external import rls_pb2, rls_pb2_grpc
-from tests.integration.front_door import OK, answer, grpc_server, on_free_ports, running_envoy
+from tests.integration.front_door import on_free_ports, running_envoy
 from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, running_gateway
 from tests.integration.gateway.scripted_agent import ScriptedAgent, served
+from tests.integration.upstreams import OK, answer, grpc_server
 from tests.mesh_identity import SIGNER, signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,22 +36,28 @@ class AdmitsAll(rls_pb2_grpc.RateLimitServiceServicer):
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def front(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the front door. Both tasks are in the cache."""
-    topology, folder = on_free_ports(), tmp_path_factory.mktemp("front")
-    agent = ScriptedAgent()
+async def asked() -> ScriptedAgent:
+    """The agent behind the front door."""
+    return ScriptedAgent()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def front(asked: ScriptedAgent, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the front door. Both tasks are in the cache. Clients may say who they are by X-Forwarded-For."""
+    folder = tmp_path_factory.mktemp("front")
+    topology = on_free_ports(folder)
     for task in (SHORT, LONG):
-        agent.caches[task] = pb.CacheReport(
+        asked.caches[task] = pb.CacheReport(
             status=pb.CACHE_STATUS_HIT, level="l1", age_seconds=7, ttl_seconds=3600, stale_seconds=60
         )
     async with AsyncExitStack() as running:
         limiter = await running.enter_async_context(grpc_server(topology.ratelimit_rls.ports[0]))
         rls_pb2_grpc.add_RateLimitServiceServicer_to_server(AdmitsAll(), limiter)
-        await running.enter_async_context(served(agent, port=topology.agent.ports[0], signer=SIGNER))
+        await running.enter_async_context(served(asked, port=topology.agent.ports[0], signer=SIGNER))
         await running.enter_async_context(
             running_gateway(folder, mesh_port=topology.envoy.inner, port=topology.gateway.ports[0])
         )
-        await running.enter_async_context(running_envoy(topology, folder))
+        await running.enter_async_context(running_envoy(topology))
         url = f"http://127.0.0.1:{topology.envoy.front}"
         yield await running.enter_async_context(httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS))
 
@@ -88,3 +96,14 @@ async def test_a_304_arrives_without_a_body_and_with_its_headers(front: httpx.As
     assert (response.headers["age"], response.headers["x-shoal-cache"]) == ("7", whole.headers["x-shoal-cache"])
     assert varies(response) >= {"x-api-key", "authorization"}
     assert {"x-request-id", "x-shoal-replica", "x-shoal-cache-key", "ratelimit"} <= set(response.headers)
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8::7"])
+async def test_the_agent_is_told_the_session_and_the_address_that_envoy_trusts(
+    front: httpx.AsyncClient, asked: ScriptedAgent, address: str
+) -> None:
+    forged = {"x-envoy-external-address": "198.51.100.1", "x-shoal-client-address": "198.51.100.2"}
+    headers = {**forged, "x-forwarded-for": f"198.51.100.3, {address}", "x-session-id": "s-1"}
+    assert (await front.get(TASK, params={"task": SHORT}, headers=headers)).status_code == 200
+    told = asked.metadata[-1]
+    assert (told["x-session-id"], told["x-shoal-client-address"]) == ("s-1", address)

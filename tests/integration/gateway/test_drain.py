@@ -40,6 +40,42 @@ async def test_a_running_stream_is_finished_after_the_gateway_stopped_listening(
     assert rest[-2:] == ["data: [DONE]", ""]
 
 
+async def test_a_second_signal_ends_what_still_runs_at_once(
+    agent: ScriptedAgent, agent_port: int, tmp_path: Path
+) -> None:
+    script = agent.on("For ever.", delta("first"), asyncio.Event())
+    async with (
+        running_gateway(tmp_path, mesh_port=agent_port, SHOAL_DRAIN_SECONDS="100000") as gateway,
+        gateway.client() as client,
+    ):
+        await gateway.becomes(ready=True, draining=False, running=0, waiting=0, slots=None)
+        body = {"task": "For ever.", "stream": True}
+        async with client.stream("POST", "/api/v1/task", json=body) as response:
+            lines = response.aiter_lines()
+            while "first" not in await anext(lines):
+                pass
+            await gateway.becomes(ready=True, draining=False, running=1)
+            gateway.process.terminate()
+            await gateway.becomes(ready=False, draining=True, running=1)
+            gateway.process.terminate()
+            with pytest.raises(httpx.TransportError):
+                [line async for line in lines]
+        assert await asyncio.to_thread(gateway.process.wait, TIMEOUT_SECONDS) == 0
+    await asyncio.wait_for(script.left.wait(), TIMEOUT_SECONDS)
+
+
+async def test_what_outlasts_the_drain_is_ended(agent: ScriptedAgent, agent_port: int, tmp_path: Path) -> None:
+    agent.on("For ever.", asyncio.Event())
+    async with running_gateway(tmp_path, mesh_port=agent_port, SHOAL_DRAIN_SECONDS="0.1") as gateway:
+        async with gateway.client() as client:
+            asking = asyncio.create_task(client.post("/api/v1/task", json={"task": "For ever."}))
+            await gateway.becomes(running=1)
+            gateway.process.terminate()
+            with pytest.raises(httpx.TransportError):
+                await asking
+        assert await asyncio.to_thread(gateway.process.wait, TIMEOUT_SECONDS) == 0
+
+
 def statuses(url: str) -> tuple[int, int, int]:
     """Of /health, of /health/ready, and of a request that is still taken."""
     with httpx.Client(base_url=url, headers=signed()) as client:

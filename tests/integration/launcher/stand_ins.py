@@ -30,6 +30,7 @@ STUBBORN_SERVER = (
     """
 import signal
 signal.signal(signal.SIGTERM, lambda *_: print("I stay", flush=True))
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
     + SERVER
 )

@@ -17,8 +17,9 @@ from load.measuring.ports import free_port
 from tests.mesh import free_shift
 
 COMMANDS = [
-    ["up"], ["run"], ["check"], ["migrate"], ["settings"],
+    ["up"], ["run"], ["check"], ["migrate"], ["settings"], ["ps"], ["scale"], ["restart"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "update"], ["keys", "revoke"],
+    ["certs"],
     ["cache"], ["cache", "stats"], ["cache", "get"], ["cache", "invalidate"], ["cache", "warm"],
 ]  # fmt: skip
 
@@ -112,7 +113,7 @@ def test_a_short_secret_and_a_key_of_another_certificate_are_faults(tmp_path: Pa
     )
     for variable in (
         "SHOAL_MESH_SECRET_FILE: must hold",
-        "SHOAL_TLS_KEY_FILE: is not",
+        "SHOAL_TLS_KEY_FILE: the key is not",
         "SHOAL_MODEL_API_KEY_FILE: cannot",
     ):
         assert variable in result.stderr
@@ -169,6 +170,17 @@ def test_up_says_what_is_wrong_with_its_home(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("bounds", "sentence"),
+    [("2..8", "does not read like agent=2..8"), ("", "does not read like agent=2..8"),
+     ("gateway=1..2", "only agent can be autoscaled"), ("agent=0..8", "from 1 at the least to 20 at the most")],
+)  # fmt: skip
+def test_up_refuses_bounds_that_are_wrong_with_what_is_right(bounds: str, sentence: str) -> None:
+    result = shoal("up", "--autoscale", bounds)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
 async def test_the_check_before_the_start_sees_what_the_mesh_is_told() -> None:
     with pytest.raises(UncheckedError):
         await up({**os.environ, "SHOAL_PORT_SHIFT": "far"})
@@ -196,7 +208,7 @@ def test_keys_say_when_the_mesh_is_not_running(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     result = shoal("keys", "list", SHOAL_HOME=str(tmp_path), SHOAL_MESH_ADDRESS=address)
     assert result.exit_code == 1
-    assert result.stderr == f"The mesh does not answer at {address}; start it with `make run` or `shoal up`.\n"
+    assert result.stderr.startswith(f"The mesh does not answer at {address}; start it with `make run` or `shoal up`, ")
 
 
 def test_keys_say_when_the_secret_is_no_good(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from launcher.readiness import HttpOk, Probe, RedisPong, until_ready
 from load.measuring.ports import free_port
-from tests.certificates import self_signed
+from tests.certificates import localhost
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -74,7 +74,7 @@ async def test_every_probe_must_pass() -> None:
 
 
 async def test_tls_with_a_certificate_that_nobody_signed_is_good_enough(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path)
+    certificate, key = localhost(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate, key)
     async with answering(OK, tls=tls) as port:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.keeper import GaveUpError
 from launcher.plan import Plan, StopStage
-from launcher.supervisor import GaveUpError
 from tests.integration.launcher.stand_ins import (
     PARENT_SERVER,
     SERVER,
@@ -78,7 +78,7 @@ async def test_a_process_that_never_gets_ready_stops_the_mesh(tmp_path: Path) ->
         await run.to_its_end()
     assert run.said.count("broken         ended with exit code 3") == 4
     assert "| the reason why" in run.said
-    assert "the mesh cannot start" in run.said
+    assert "it never got ready and is given up" in run.said
     assert not run.ready.is_set()
     assert not run.home.processes_file.exists()
 
@@ -129,7 +129,10 @@ async def test_stages_stop_one_after_the_other(tmp_path: Path) -> None:
 
     def program(name: str) -> str:
         on_exit = f"atexit.register(lambda: open({str(ends)!r}, 'a').write('{name} '))\n"
-        return "import atexit, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit())\n" + on_exit + SERVER
+        on_signals = (
+            "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        )
+        return "import atexit, signal, sys\n" + on_signals + on_exit + SERVER
 
     processes = [process(stage.name, program=program(stage.name), stage=stage) for stage in reversed(StopStage)]
     async with running(Plan(steps=[], processes=processes), tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.warming.front_door import NoAnswerError, open_front_door
-from tests.certificates import self_signed
+from tests.certificates import localhost
 
 
 async def refusal(url: str) -> str:
@@ -36,11 +36,11 @@ async def listener(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 async def test_a_certificate_that_is_not_trusted_is_said_to_be_that(tmp_path: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*self_signed(tmp_path))
+    tls.load_cert_chain(*localhost(tmp_path))
     async with listener(b"", tls) as address:
         text = await refusal(f"https://{address}")
     assert text.startswith(
-        f"https://{address} does not answer: its certificate is not trusted (self-signed certificate)"
+        f"https://{address} does not answer: its certificate is not trusted (unable to get local issuer certificate)"
     )
     assert "SHOAL_TLS_CERT_FILE" in text
 

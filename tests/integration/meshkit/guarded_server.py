@@ -97,6 +97,7 @@ class GuardedServer:
     cache: Cache
     channel: grpc.aio.Channel
     metrics: Metrics
+    guard: CallGuard
 
     @property
     def stub(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
@@ -113,15 +114,16 @@ class GuardedServer:
 
 
 @asynccontextmanager
-async def guarded_server() -> AsyncIterator[GuardedServer]:
+async def guarded_server(*, longest_seconds: float = 900) -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
-    server = new_server(CallGuard(signer=SIGNER, metrics=metrics, replica="test-1"))
+    guard = CallGuard(signer=SIGNER, metrics=metrics, replica="test-1", longest_seconds=longest_seconds)
+    server = new_server(guard)
     agent.add_to(server)
     cache.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         async with open_channel(f"127.0.0.1:{port}") as channel:
-            yield GuardedServer(agent, cache, channel, metrics)
+            yield GuardedServer(agent, cache, channel, metrics, guard)
     finally:
         await server.stop(None)

@@ -125,7 +125,7 @@ def foreign_envoy(folder: Path, *, limiter_port: int) -> Iterator[ForeignEnvoy]:
     front, shop = free_port(), free_port()
     config, log = folder / "foreign.yaml", folder / "foreign.log"
     config.write_text(_CONFIG.format(front=front, shop=shop, limiter=limiter_port, domain=DOMAIN))
-    flags = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
+    flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]
     with (
         log.open("wb") as output,
         subprocess.Popen([binaries.envoy(), "-c", config, *flags], stdout=output, stderr=output) as process,

@@ -154,3 +154,25 @@ async def test_one_task_runs_the_source_from_its_first_event_to_its_end() -> Non
                     break
         assert len(source.tasks) == 1
         assert not source.is_open
+
+
+async def test_closing_ends_events_that_swallow_a_cancel() -> None:
+    swallowed, ended = asyncio.Event(), asyncio.Event()
+
+    async def events() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.set()
+            for number in range(100):
+                yield number
+        finally:
+            ended.set()
+
+    async with asyncio.timeout(10), aclosing(with_heartbeats(events(), interval_seconds=NEVER)) as beating:
+        assert await anext(beating) == 1
+        await asyncio.sleep(0)
+    assert swallowed.is_set()
+    assert ended.is_set()

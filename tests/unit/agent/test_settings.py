@@ -63,7 +63,16 @@ def test_an_agent_that_is_none_is_named(environ: dict[str, str], agent: str) -> 
     assert fault.startswith("SHOAL_AGENT: ")
 
 
-@pytest.mark.parametrize("change", [{"SHOAL_TASK_MAX_BYTES": "0"}, {"SHOAL_HEARTBEAT_SECONDS": "0"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SHOAL_TASK_MAX_BYTES": "0"},
+        {"SHOAL_HEARTBEAT_SECONDS": "0"},
+        {"SHOAL_HEARTBEAT_SECONDS": "60"},
+        {"SHOAL_AGENT_SLOTS": "0"},
+        {"SHOAL_AGENT_QUEUE": "-1"},
+    ],
+)
 def test_what_is_out_of_bounds_is_named(environ: dict[str, str], change: dict[str, str]) -> None:
     (fault,) = faults_of(environ | change)
     assert fault.startswith(next(iter(change)))

@@ -5,13 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from envoyconf.bootstrap import bootstrap, render
+from envoyconf.endpoints import endpoints_file
+from envoyconf.golden import golden_files
+from envoyconf.load_balancing import LoadBalancing
 from envoyconf.topology import FailOpen, TlsFiles, Topology
 
-GOLDEN = Path(__file__).parents[3] / "envoy" / "rendered" / "envoy.yaml"
-REFRESH = "The golden file is old. Look at the difference, then: python -m envoyconf > envoy/rendered/envoy.yaml"
+ROOT = Path(__file__).parents[3]
+REFRESH = "A golden file is old. Look at the difference, then: python -m envoyconf"
 EVERYTHING = replace(
     Topology.default(agent_replicas=5, gateways=2, limiters=3, caches=2),
     fail_open=FailOpen(routes=frozenset({"task"}), identity="<signed identity>"),
@@ -36,8 +40,9 @@ def listener_ports(topology: Topology) -> dict[str, int]:
     }
 
 
-def test_the_golden_file_is_what_is_rendered() -> None:
-    assert GOLDEN.read_text() == render(Topology.default()), REFRESH
+@pytest.mark.parametrize("path", golden_files())
+def test_a_golden_file_is_what_is_rendered(path: str) -> None:
+    assert (ROOT / path).read_text() == golden_files()[path], REFRESH
 
 
 def test_no_object_is_shared_so_the_text_has_no_anchors() -> None:
@@ -65,21 +70,78 @@ def test_with_tls_the_plain_port_only_redirects() -> None:
     assert listener_ports(EVERYTHING) == {"redirect": 8080, "tls": 8443, "inner": 8090}
 
 
-def test_each_pool_is_a_cluster_with_all_its_ports() -> None:
-    clusters = {cluster["name"]: cluster for cluster in bootstrap(EVERYTHING)["static_resources"]["clusters"]}
+def clusters_of(topology: Topology) -> dict[str, dict[str, Any]]:
+    return {cluster["name"]: cluster for cluster in bootstrap(topology)["static_resources"]["clusters"]}
+
+
+def test_each_pool_is_a_cluster_whose_processes_are_in_a_watched_file() -> None:
+    clusters = clusters_of(EVERYTHING)
     assert set(clusters) == {"ratelimit", "ratelimit-rls", "cache", "agent", "gateway", "otlp"}
     for pool in EVERYTHING.pools():
-        found = [node["port_value"] for node in objects(clusters[pool.name]) if "port_value" in node]
-        assert tuple(found) == pool.ports
+        source = clusters[pool.name]["eds_cluster_config"]["eds_config"]["path_config_source"]
+        assert source["path"] == endpoints_file(EVERYTHING.files, pool.name)
+        assert str(Path(source["path"]).parent) == source["watched_directory"]["path"]
 
 
-def test_only_the_cache_is_balanced_by_what_a_call_is_about() -> None:
-    clusters = {cluster["name"]: cluster for cluster in bootstrap(EVERYTHING)["static_resources"]["clusters"]}
-    policies = {pool.name: clusters[pool.name]["lb_policy"] for pool in EVERYTHING.pools()}
+def test_by_default_only_the_cache_is_balanced_by_what_a_call_is_about() -> None:
+    policies = {pool.name: clusters_of(EVERYTHING)[pool.name]["lb_policy"] for pool in EVERYTHING.pools()}
     assert policies.pop("cache") == "RING_HASH"
     assert set(policies.values()) == {"LEAST_REQUEST"}
     hashed = [node["header_name"] for node in objects(bootstrap(EVERYTHING)) if "header_name" in node]
     assert hashed.count("x-shoal-cache-key") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "policy", "hashed_by"),
+    [
+        ("round_robin", "ROUND_ROBIN", set()),
+        ("weights:3:1:1", "ROUND_ROBIN", set()),
+        ("ring_hash:session", "RING_HASH", {"x-session-id", "x-shoal-client-address"}),
+        ("maglev:address", "MAGLEV", {"x-shoal-client-address"}),
+    ],
+)
+def test_the_strategy_is_for_the_agents_alone(setting: str, policy: str, hashed_by: set[str]) -> None:
+    topology = replace(Topology.default(), load_balancing=LoadBalancing.parse(setting))
+    policies = {pool.name: clusters_of(topology)[pool.name]["lb_policy"] for pool in topology.pools()}
+    assert policies.pop("agent") == policy
+    assert policies == {
+        "ratelimit": "LEAST_REQUEST",
+        "ratelimit-rls": "LEAST_REQUEST",
+        "cache": "RING_HASH",
+        "gateway": "LEAST_REQUEST",
+    }
+    inner = bootstrap(topology)["static_resources"]["listeners"][-1]
+    headers = {node["header_name"] for node in objects(inner) if "header_name" in node}
+    assert headers - {"x-shoal-cache-key"} == hashed_by
+
+
+def test_with_tls_inside_every_pool_and_the_inner_listener_have_it() -> None:
+    topology = replace(Topology.default(), mesh_tls=True)
+    assert all("transport_socket" in clusters_of(topology)[pool.name] for pool in topology.pools())
+    inner = bootstrap(topology)["static_resources"]["listeners"][-1]
+    context = inner["filter_chains"][0]["transport_socket"]["typed_config"]
+    assert context["require_client_certificate"] is True
+    assert "transport_socket" not in render(Topology.default())
+
+
+def test_a_stream_ends_by_our_services_first_and_a_silent_one_not_before_the_model_may_be() -> None:
+    topology = replace(Topology.default(), stream_max_seconds=60, idle_seconds=200)
+    caps = [node["max_stream_duration"] for node in objects(bootstrap(topology)) if "max_stream_duration" in node]
+    assert {cap for cap in caps if isinstance(cap, str)} == {"70s"}
+    routes = [node for node in objects(bootstrap(topology)) if "match" in node and "cluster" in node.get("route", {})]
+    silence = {str(next(iter(route["match"].values()))): route["route"]["idle_timeout"] for route in routes}
+    in_one_piece = {"/shoal.agent.v1.AgentService/Execute", "/api/v1/task", "/v1/chat/completions"}
+    assert {path for path, idle in silence.items() if idle == "70s"} == in_one_piece
+    assert {idle for path, idle in silence.items() if path not in in_one_piece} == {"200s"}
+
+
+def test_the_heap_s_actions_come_one_after_the_other() -> None:
+    begins = [
+        trigger.get("threshold", {}).get("value") or trigger["scaled"]["scaling_threshold"]
+        for action in bootstrap(EVERYTHING)["overload_manager"]["actions"]
+        for trigger in action["triggers"]
+    ]
+    assert begins == sorted(begins)
 
 
 def test_tracing_is_on_only_with_a_collector() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from envoyconf.load_balancing import LoadBalancing
 from envoyconf.topology import BackingPorts, EnvoyPorts, FailOpen, Pool, Protocol, Topology
 
 
@@ -96,9 +97,29 @@ def test_a_number_that_is_no_port_is_refused(port: int) -> None:
         replace(Topology.default(), envoy=EnvoyPorts(front=port))
 
 
-def test_an_empty_pool_is_refused() -> None:
-    with pytest.raises(ValueError, match="The pool agent needs"):
-        Pool(name="agent", protocol=Protocol.GRPC, health="shoal.agent.v1.AgentService", ports=())
+@pytest.mark.parametrize("replicas", [0, 3])
+def test_a_pool_has_at_least_one_process_and_no_more_than_its_row(replicas: int) -> None:
+    with pytest.raises(ValueError, match="room for 1 to 2 of agent"):
+        Pool(name="agent", protocol=Protocol.GRPC, health="shoal.agent.v1.AgentService", row=(1, 2), replicas=replicas)
+
+
+def test_a_pool_knows_the_ports_of_processes_that_are_not_there_yet() -> None:
+    topology = Topology.default(shift=10)
+    assert topology.agent.most == 20
+    assert (topology.agent.port_of(1), topology.agent.port_of(20)) == (8131, 8150)
+    assert topology.agent.metrics_port_of(20) == 9150
+    assert [topology.ratelimit.port_of(4), topology.ratelimit_rls.port_of(4)] == [8117, 8118]
+    assert topology.ratelimit_rls.metrics_ports == ()
+
+
+def test_an_agent_is_given_the_turns_that_it_can_hold_and_some_short_calls() -> None:
+    assert Topology.default(agent_turns=10).agent.calls_per_replica == 42
+
+
+def test_weights_are_for_agents_and_further_ones_weigh_one() -> None:
+    topology = replace(Topology.default(), load_balancing=LoadBalancing.parse("weights:3:2"))
+    assert [topology.weight_of(topology.agent, number) for number in (1, 2, 3)] == [3, 2, 1]
+    assert topology.weight_of(topology.gateway, 1) == 1
 
 
 @pytest.mark.parametrize(

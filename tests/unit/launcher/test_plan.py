@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from launcher.home import Home
-from launcher.plan import Binaries, Plan, Process, StopStage, make_plan
+from launcher.plan import Binaries, Plan, Process, StopStage
+from launcher.planner import Planner
 from launcher.readiness import HttpOk
 from launcher.settings import UpSettings
 
@@ -16,7 +17,7 @@ BINARIES = Binaries(shoal=Path("/bin/shoal"), envoy=Path("/bin/envoy"), valkey=P
 
 
 def plan_of(**settings: Any) -> Plan:
-    return make_plan(UpSettings(home=str(HOME.folder), **settings), home=HOME, binaries=BINARIES)
+    return Planner(UpSettings(home=str(HOME.folder), **settings), home=HOME, binaries=BINARIES).plan()
 
 
 def by_name(plan: Plan) -> dict[str, Process]:
@@ -75,7 +76,7 @@ def test_the_shift_moves_every_port_the_chosen_ones_too() -> None:
 
 
 def test_each_replica_is_told_its_name_its_ports_and_where_the_others_are() -> None:
-    assert by_name(plan_of(port_shift=10, drain_seconds=2.5))["agent-2"].environment == {
+    assert by_name(plan_of(port_shift=10))["agent-2"].environment == {
         "SHOAL_REPLICA": "agent-2",
         "SHOAL_PORT": "8132",
         "SHOAL_METRICS_PORT": "9132",
@@ -86,7 +87,6 @@ def test_each_replica_is_told_its_name_its_ports_and_where_the_others_are() -> N
         "SHOAL_STATE_REDIS_URL": "redis://127.0.0.1:8162/0",
         "SHOAL_CACHE_REDIS_URL": "redis://127.0.0.1:8163/0",
         "SHOAL_MODEL_BASE_URL": "http://127.0.0.1:8171/v1",
-        "SHOAL_DRAIN_SECONDS": "2.5",
     }
 
 

@@ -92,3 +92,20 @@ def test_warming_finds_the_front_door_that_was_moved_with_tls_or_without() -> No
     assert load(WarmSettings, moved | {"SHOAL_TLS_CERT_FILE": __file__}).url() == "https://localhost:8448"
     with pytest.raises(SettingsError, match="SHOAL_TLS_CERT_FILE"):
         load(WarmSettings, {"SHOAL_TLS_CERT_FILE": "no-such-cert.pem"})
+
+
+def test_a_way_to_spread_calls_that_is_not_there_is_a_fault_that_lists_the_others() -> None:
+    text = faults(SHOAL_LOAD_BALANCING="random")
+    assert "SHOAL_LOAD_BALANCING: 'random' is no way" in text
+    assert "weights:3:1:1" in text
+
+
+def test_what_a_replica_holds_reaches_envoy() -> None:
+    topology = load(UpSettings, {"SHOAL_AGENT_SLOTS": "10", "SHOAL_AGENT_QUEUE": "5"}).topology()
+    assert topology.agent.calls_per_replica == 47
+
+
+def test_envoy_waits_longer_than_a_model_may_be_silent() -> None:
+    assert UpSettings().topology().idle_seconds == 150
+    assert load(UpSettings, {"SHOAL_MODEL_TIMEOUT_SECONDS": "600"}).topology().idle_seconds == 630
+    assert load(UpSettings, {"SHOAL_MODEL_TIMEOUT_SECONDS": "5"}).topology().idle_seconds == 120

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
+from launcher.envoy_files import envoy_topology
 from launcher.home import Home
 from launcher.settings import UpSettings
-from launcher.up import envoy_topology
 from meshkit.identity import Authentication, IdentitySigner
 
 A_YEAR = 365 * 24 * 3600

@@ -66,6 +66,13 @@ def test_identity_request_id_and_trace_travel_on_and_nothing_else() -> None:
         }
 
 
+def test_session_and_address_travel_on_where_they_are_known() -> None:
+    belonging = dataclasses.replace(a_call(), session_id="s-1", client_address="203.0.113.7")
+    with call.serving(belonging):
+        assert call.onward_metadata()[2:] == (("x-session-id", "s-1"), ("x-shoal-client-address", "203.0.113.7"))
+        assert dict(call.onward_metadata(session_id="s-2"))["x-session-id"] == "s-2"
+
+
 def test_without_a_trace_none_travels_on() -> None:
     with call.serving(a_call()):
         assert [key for key, _ in call.onward_metadata()] == ["x-shoal-identity", "x-request-id"]

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from meshkit.deadline import FLOOR_SECONDS, LONGEST_SECONDS, MARGIN_SECONDS, accept, onward
+from meshkit.deadline import FLOOR_SECONDS, MARGIN_SECONDS, accept, onward
 from meshkit.errors import Reason, ShoalError
 
 NOW = 5_000.0
+LONGEST_SECONDS = 900.0
 
 
 def refused(attempt: Callable[[], float]) -> None:
@@ -17,21 +18,21 @@ def refused(attempt: Callable[[], float]) -> None:
 
 
 def test_a_call_must_be_done_when_its_caller_gives_up() -> None:
-    assert accept(10.0, NOW) == NOW + 10.0
+    assert accept(10.0, NOW, longest_seconds=LONGEST_SECONDS) == NOW + 10.0
 
 
 @pytest.mark.parametrize("remaining", [None, LONGEST_SECONDS + 1, float("inf")])
 def test_no_call_lasts_longer_than_the_longest(remaining: float | None) -> None:
-    assert accept(remaining, NOW) == NOW + LONGEST_SECONDS
+    assert accept(remaining, NOW, longest_seconds=LONGEST_SECONDS) == NOW + LONGEST_SECONDS
 
 
 @pytest.mark.parametrize("remaining", [FLOOR_SECONDS - 0.001, 0.0, -1.0])
 def test_a_call_without_time_is_not_begun(remaining: float) -> None:
-    refused(lambda: accept(remaining, NOW))
+    refused(lambda: accept(remaining, NOW, longest_seconds=LONGEST_SECONDS))
 
 
 def test_a_call_with_just_enough_time_is_begun() -> None:
-    assert accept(FLOOR_SECONDS, NOW) == NOW + FLOOR_SECONDS
+    assert accept(FLOOR_SECONDS, NOW, longest_seconds=LONGEST_SECONDS) == NOW + FLOOR_SECONDS
 
 
 def test_the_next_hop_gets_what_is_left_minus_the_margin() -> None:
@@ -48,4 +49,4 @@ def test_nothing_is_passed_on_when_nothing_is_left(left: float) -> None:
 
 
 def test_a_call_that_was_accepted_can_call_on() -> None:
-    assert onward(accept(FLOOR_SECONDS, NOW), NOW) > 0
+    assert onward(accept(FLOOR_SECONDS, NOW, longest_seconds=LONGEST_SECONDS), NOW) > 0

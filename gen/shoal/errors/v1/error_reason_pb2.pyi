@@ -69,13 +69,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COST_ABOVE_CAPACITY: _ErrorReason.ValueType  # 41
     """The request costs more than the bucket can ever hold: waiting does not help."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 50
-    """The service is shutting down or full; nothing was done, so trying again is safe."""
+    """The service is stopping, cannot be reached, or broke off before it was done."""
     ERROR_REASON_STATE_UNAVAILABLE: _ErrorReason.ValueType  # 51
     """The Redis that holds the sessions cannot be reached."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 52
     """The database cannot be reached."""
     ERROR_REASON_LIMITER_UNAVAILABLE: _ErrorReason.ValueType  # 53
     """The limiter cannot decide."""
+    ERROR_REASON_REPLICA_BUSY: _ErrorReason.ValueType  # 54
+    """All that could serve the call are full. Nothing was done; RetryInfo says when a place may be free."""
     ERROR_REASON_MODEL_UNAVAILABLE: _ErrorReason.ValueType  # 60
     """The model cannot be reached, refused the request or broke off its answer."""
     ERROR_REASON_MODEL_TIMEOUT: _ErrorReason.ValueType  # 61
@@ -137,13 +139,15 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 40
 ERROR_REASON_COST_ABOVE_CAPACITY: ErrorReason.ValueType  # 41
 """The request costs more than the bucket can ever hold: waiting does not help."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 50
-"""The service is shutting down or full; nothing was done, so trying again is safe."""
+"""The service is stopping, cannot be reached, or broke off before it was done."""
 ERROR_REASON_STATE_UNAVAILABLE: ErrorReason.ValueType  # 51
 """The Redis that holds the sessions cannot be reached."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 52
 """The database cannot be reached."""
 ERROR_REASON_LIMITER_UNAVAILABLE: ErrorReason.ValueType  # 53
 """The limiter cannot decide."""
+ERROR_REASON_REPLICA_BUSY: ErrorReason.ValueType  # 54
+"""All that could serve the call are full. Nothing was done; RetryInfo says when a place may be free."""
 ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 60
 """The model cannot be reached, refused the request or broke off its answer."""
 ERROR_REASON_MODEL_TIMEOUT: ErrorReason.ValueType  # 61

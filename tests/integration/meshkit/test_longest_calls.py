@@ -1,0 +1,84 @@
+"""The longest that any call may take: what goes on for longer is ended in order."""
+
+import asyncio
+
+import pytest
+
+from meshkit.errors import Reason
+from shoal.agent.v1 import agent_pb2 as pb
+from tests.integration.meshkit.guarded_server import (
+    EXECUTE,
+    EXECUTE_STREAM,
+    TIMEOUT_SECONDS,
+    Responses,
+    guarded_server,
+)
+from tests.mesh_identity import signed
+from tests.refusal import refusal
+
+LONGEST_SECONDS = 0.2
+
+
+@pytest.mark.parametrize("granted", [None, TIMEOUT_SECONDS], ids=["no deadline", "a longer deadline"])
+async def test_a_stream_that_goes_on_for_too_long_is_told_so_after_what_it_had(granted: float | None) -> None:
+    stopped = asyncio.Event()
+
+    async def waits(request: pb.ExecuteStreamRequest) -> Responses:
+        try:
+            yield pb.ExecuteStreamResponse(delta=pb.Delta(text="Hel"))
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+        server.agent.execute_stream = waits
+        running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed(), timeout=granted)
+        responses = aiter(running)
+        assert (await anext(responses)).delta.text == "Hel"
+        assert server.guard.running == 1
+        error = await refusal(anext(responses))
+        assert (error.reason, "0.2 seconds" in error.message) == (Reason.DEADLINE_EXCEEDED, True)
+        assert stopped.is_set()
+        await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
+        assert server.guard.running == 0
+
+
+async def test_a_whole_answer_that_takes_too_long_is_refused() -> None:
+    async def waits(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
+        await asyncio.Event().wait()
+        return pb.ExecuteResponse()
+
+    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+        server.agent.execute = waits
+        error = await refusal(server.stub.Execute(pb.ExecuteRequest(), metadata=signed()))
+        assert error.reason is Reason.DEADLINE_EXCEEDED
+        await server.counts(EXECUTE, "DEADLINE_EXCEEDED")
+
+
+async def test_a_stream_that_nobody_reads_is_stopped_too() -> None:
+    stopped = asyncio.Event()
+
+    async def floods(request: pb.ExecuteStreamRequest) -> Responses:
+        try:
+            while True:
+                yield pb.ExecuteStreamResponse(delta=pb.Delta(text="x" * 1_000_000))
+        finally:
+            stopped.set()
+
+    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+        server.agent.execute_stream = floods
+        running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed())
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await stopped.wait()
+        assert (await refusal(running)).reason is Reason.DEADLINE_EXCEEDED
+        await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
+
+
+async def test_time_that_runs_out_within_a_handler_is_its_own_affair() -> None:
+    async def gives_up(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
+        raise TimeoutError("of something else")
+
+    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+        server.agent.execute = gives_up
+        error = await refusal(server.stub.Execute(pb.ExecuteRequest(), metadata=signed()))
+        assert error.reason is Reason.INTERNAL
