@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,15 @@ class EnvoyLives:
             # Envoy multiplies the number by ten.
             (_SHARED_MEMORY / f"envoy_shared_memory_{base_id}0").unlink(missing_ok=True)
             self.base_id_file.unlink()
+
+    @contextlib.contextmanager
+    def cleaned_up(self) -> Iterator[None]:
+        """Removes what former Envoys left behind, before and after."""
+        self.clean_up()
+        try:
+            yield
+        finally:
+            self.clean_up()
 
     def _command(self, *identity: str) -> tuple[str, ...]:
         # info would log each change of its configuration.

@@ -39,8 +39,9 @@ class Keeper:
         start: Callable[[Process], Awaitable[Child]],
         console: Console,
         changed: Callable[["Keeper"], None],
+        early_deaths: int = MOST_EARLY_DEATHS,
     ) -> None:
-        """`changed` is told of every change of `state`."""
+        """`changed` is told of every change of `state`. `early_deaths` are forgiven before it was ever ready."""
         self.process = process
         self.state = State.DOWN
         self.restarts = 0
@@ -53,6 +54,7 @@ class Keeper:
         self._start = start
         self._console = console
         self._changed = changed
+        self._early_deaths = early_deaths
         self._began = 0.0
         self._lived = 0.0
         self._released = asyncio.Event()
@@ -66,6 +68,11 @@ class Keeper:
     def uptime_seconds(self) -> float:
         """How long it has lived this time; 0 in between."""
         return time.monotonic() - self._began if self.child else 0.0
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is not started again when it ends."""
+        return self._released.is_set()
 
     async def run(self) -> None:
         """Starts the process again and again, until it was let go and has ended. Raises GaveUpError if it never got
@@ -81,6 +88,10 @@ class Keeper:
                 await self._recover(code, last_lines, deaths, delay=backoff.after(self._lived))
         finally:
             self._ended.set()
+
+    def release(self) -> None:
+        """Lets the process end when it likes; it is not started again."""
+        self._released.set()
 
     async def end(self, *, patience_seconds: float) -> None:
         """Lets the process go: SIGTERM, and SIGKILL if it is still there after that time. Returns when it has ended."""
@@ -122,7 +133,7 @@ class Keeper:
         self.was_ready.set()
 
     async def _recover(self, code: int, last_lines: list[str], deaths: int, *, delay: float) -> None:
-        given_up = deaths > MOST_EARLY_DEATHS and not self.was_ready.is_set()
+        given_up = deaths > self._early_deaths and not self.was_ready.is_set()
         outlook = "it never got ready and is given up" if given_up else f"starting again in {delay:.1f} s"
         self._console.trouble(self.process.name, f"ended with {describe_exit(code)}; {outlook}", last_lines)
         if given_up:

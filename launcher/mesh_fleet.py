@@ -9,6 +9,7 @@ import msgspec
 from launcher.check import is_busy
 from launcher.control.fleet import FleetError, InEnvoy, ProcessRow
 from launcher.envoy_admin import EnvoyAdmin, Host
+from launcher.envoy_succession import ENVOY, EnvoySuccession
 from launcher.keeper import GaveUpError, Keeper, within
 from launcher.members import Member
 from launcher.plan import Process, StopStage
@@ -20,7 +21,6 @@ from launcher.supervisor import Supervisor
 Say = Callable[[str], None]
 
 SCALABLE = ("agent", "gateway", "cache")
-ENVOY = "envoy"
 STOP_SECONDS = 10.0
 """For a process that has nothing left to do: its notice and its clean-up."""
 START_SECONDS = 60.0
@@ -50,6 +50,7 @@ class MeshFleet:
         self._pools = pools
         self._envoy = envoy
         self._drain_seconds = drain_seconds
+        self._envoys = EnvoySuccession(supervisor=supervisor, lives=planner.envoys, admin=envoy)
         self._joining = {service: asyncio.Lock() for service in pools.members}
         """Who is about to join or leave is settled by one change at a time; draining keeps nobody waiting."""
 
@@ -74,8 +75,11 @@ class MeshFleet:
         """Replaces every process of a service, one after the other. Raises FleetError; what was replaced by then stays
         replaced."""
         self._check_ready()
+        if service == ENVOY:
+            await self._envoys.replace(say)
+            return
         if service not in self._pools.members:
-            raise FleetError(f"There is no service {service}; there are {', '.join(self._pools.members)}.")
+            raise FleetError(f"There is no service {service}; there are {', '.join(self._pools.members)} and {ENVOY}.")
         for member in self._pools.members[service].staying():
             await self._replace(service, member, say)
 
@@ -216,7 +220,7 @@ class MeshFleet:
             service=process.service or process.name,
             pid=keeper.pid,
             port=next(iter(process.ports.values())),
-            state="draining" if self._is_draining(process) else keeper.state.value,
+            state="draining" if keeper.is_leaving or self._is_draining(process) else keeper.state.value,
             in_envoy=_in_envoy(hosts.get(process.ports["port"])) if in_pool else "",
             running=status.running if status else None,
             waiting=status.waiting if status else None,

@@ -5,6 +5,7 @@ from functools import partial
 
 from envoyconf.topology import LOOPBACK, Pool, Topology
 from launcher import versions
+from launcher.envoy_life import EnvoyLives
 from launcher.home import Home
 from launcher.plan import Binaries, Plan, Process, Step, StopStage
 from launcher.readiness import HttpOk, RedisPong
@@ -20,6 +21,12 @@ class Planner:
         self._home = home
         self._binaries = binaries
         self._shared = self._shared_environment()
+        self.envoys = EnvoyLives(
+            binary=binaries.envoy,
+            config=home.envoy_file,
+            base_id_file=home.folder / "envoy-base-id",
+            stream_max_seconds=settings.stream_max_seconds,
+        )
 
     def plan(self) -> Plan:
         """The mesh as it starts."""
@@ -120,11 +127,9 @@ class Planner:
         envoy = self._topology.envoy
         secure = self._topology.tls is not None
         ports = {"front_port": envoy.front, "inner_port": envoy.inner, "admin_port": envoy.admin}
-        # Two threads are enough for a machine of its own; info would log each change of its configuration.
-        options = ("--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning")
         return Process(
             name="envoy",
-            command=(str(self._binaries.envoy), "-c", str(self._home.envoy_file), *options),
+            command=self.envoys.first(),
             needs=needs,
             probes=[
                 HttpOk(envoy.admin, "/ready"),

@@ -19,7 +19,7 @@ class ProcessTable:
         self._write()
 
     def leave(self, process: Process) -> None:
-        del self._rows[process.name]
+        self._rows.pop(process.name, None)
         self._write()
 
     def remove(self) -> None:

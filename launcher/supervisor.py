@@ -1,6 +1,7 @@
 """Starts the processes of a plan as soon as what they need is ready, keeps them running, and stops them in order."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from launcher.child import Child, describe_exit
 from launcher.console import Console
 from launcher.home import Home, rotate
-from launcher.keeper import GaveUpError, Keeper
+from launcher.keeper import MOST_EARLY_DEATHS, GaveUpError, Keeper
 from launcher.plan import Plan, Process, Step, StopStage
 from launcher.process_table import ProcessTable
 
@@ -23,14 +24,13 @@ class Supervisor:
         environ: Mapping[str, str],
         home: Home,
         console: Console,
-        changed: Callable[[Keeper], None] = lambda keeper: None,
     ) -> None:
-        """`changed` is told whenever a process starts, gets ready or is gone."""
         self._plan = plan
         self._environ = environ
         self._home = home
         self._console = console
-        self._tell = changed
+        self.listeners: list[Callable[[Keeper], None]] = []
+        """They are told whenever a process starts, gets ready or is gone."""
         self._done = {step.name: asyncio.Event() for step in plan.steps}
         self._children: dict[str, Child] = {}
         self._added: set[asyncio.Task[None]] = set()
@@ -64,12 +64,12 @@ class Supervisor:
             await asyncio.gather(*self._added, return_exceptions=True)
             await self._stop()
 
-    async def add(self, process: Process) -> Keeper:
+    async def add(self, process: Process, *, early_deaths: int = MOST_EARLY_DEATHS) -> Keeper:
         """Keeps one more process running. Returns when it is ready for the first time.
 
-        Raises GaveUpError if it does not get ready; then it is gone again.
+        Raises GaveUpError if it does not get ready, having died more often than `early_deaths`; then it is gone again.
         """
-        keeper = self.keepers[process.name] = self._keeper(process)
+        keeper = self.keepers[process.name] = self._keeper(process, early_deaths=early_deaths)
         life = asyncio.create_task(keeper.run())
         self._added.add(life)
         life.add_done_callback(self._added.discard)
@@ -86,18 +86,46 @@ class Supervisor:
             life.result()
         return keeper
 
+    async def hand_over(self, name: str, successor: Process, *, aside: str) -> None:
+        """Has another process take over the name from one that runs, which is called `aside` from then on and ends when
+        it likes. If the successor dies later, what is started again is the process that had the name before.
+
+        Raises GaveUpError if the successor ends before it is ready; then all is as it was.
+        """
+        keeper = self.keepers[name]
+        lasting = keeper.process
+        self._rename(keeper, aside)
+        try:
+            new = await self.add(successor, early_deaths=0)
+        except BaseException:
+            self._rename(keeper, name)
+            raise
+        keeper.release()
+        new.process = lasting
+
     async def retire(self, keeper: Keeper, *, patience_seconds: float) -> None:
         """Ends a process for good."""
         await keeper.end(patience_seconds=patience_seconds)
-        del self.keepers[keeper.process.name]
+        self.keepers.pop(keeper.process.name, None)
 
     def kill(self) -> None:
         """Cuts an orderly stop short."""
         for child in list(self._children.values()):
             child.kill()
 
-    def _keeper(self, process: Process) -> Keeper:
-        return Keeper(process, start=self._start, console=self._console, changed=self._changed)
+    def _keeper(self, process: Process, *, early_deaths: int = MOST_EARLY_DEATHS) -> Keeper:
+        return Keeper(
+            process, start=self._start, console=self._console, changed=self._changed, early_deaths=early_deaths
+        )
+
+    def _rename(self, keeper: Keeper, name: str) -> None:
+        before = keeper.process.name
+        self._table.leave(keeper.process)
+        keeper.process = dataclasses.replace(keeper.process, name=name)
+        self.keepers[name] = self.keepers.pop(before)
+        if keeper.child:
+            self._children[name] = self._children.pop(before)
+            self._table.enter(keeper.process, keeper.child.pid)
 
     def _changed(self, keeper: Keeper) -> None:
         if keeper.child:
@@ -105,7 +133,10 @@ class Supervisor:
         else:
             self._table.leave(keeper.process)
             self._children.pop(keeper.process.name, None)
-        self._tell(keeper)
+            if keeper.is_leaving:
+                self.keepers.pop(keeper.process.name, None)
+        for tell in self.listeners:
+            tell(keeper)
 
     async def _announce(self, when_ready: Callable[[], None]) -> None:
         await self._all_ready([*self._done, *(process.name for process in self._plan.processes)])

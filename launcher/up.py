@@ -1,6 +1,7 @@
 """`shoal up`: puts the mesh together and runs it until it is told to stop."""
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Coroutine, Mapping
@@ -14,7 +15,10 @@ from launcher.console import Console
 from launcher.control.server import listening
 from launcher.envoy_admin import EnvoyAdmin
 from launcher.envoy_files import EnvoyFiles
+from launcher.envoy_life import EnvoyLives, shut
+from launcher.envoy_succession import ENVOY, OLD_ENVOY
 from launcher.home import Home
+from launcher.keeper import Keeper
 from launcher.mesh_fleet import MeshFleet
 from launcher.planner import Planner
 from launcher.pools import Pools
@@ -23,6 +27,8 @@ from launcher.supervisor import Supervisor
 from launcher.tls_watch import watch_certificate
 from launcher.welcome import welcome
 from meshkit.settings import load
+
+ENVOY_ANSWER_SECONDS = 1.0
 
 
 class UncheckedError(Exception):
@@ -47,7 +53,8 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
         files.write()
         pools.prepare()
         planner = Planner(settings, home=home, binaries=find_binaries())
-        supervisor = Supervisor(planner.plan(), environ=environ, home=home, console=console, changed=pools.changed)
+        supervisor = Supervisor(planner.plan(), environ=environ, home=home, console=console)
+        supervisor.listeners += [pools.changed, partial(_clean_up_after, planner.envoys, supervisor)]
         envoy = EnvoyAdmin(topology.envoy.admin)
         fleet = MeshFleet(
             supervisor=supervisor,
@@ -66,7 +73,13 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
         beside = [_controlled(home, fleet), *_watches(settings, files, console)]
         if autoscale:
             beside.append(_autoscaled(autoscale, fleet, console, since=ready))
-        await supervisor.run(until=_stop_signal(console, supervisor), when_ready=greet, beside=beside)
+        with planner.envoys.cleaned_up():
+            await supervisor.run(
+                until=_stop_signal(console, supervisor),
+                when_ready=greet,
+                beside=beside,
+                before_stop=partial(_shut, envoy, patience_seconds=settings.drain_seconds),
+            )
         console.say("Everything has stopped.")
 
 
@@ -87,6 +100,19 @@ async def _controlled(home: Home, fleet: MeshFleet) -> None:
     """Hears commands as long as the mesh runs: once it stops, none may start a process any more."""
     async with listening(home.control_socket, fleet):
         await asyncio.Event().wait()
+
+
+def _clean_up_after(envoys: EnvoyLives, supervisor: Supervisor, keeper: Keeper) -> None:
+    """When an Envoy has died and none is left."""
+    if keeper.process.name == ENVOY and keeper.child is None and OLD_ENVOY not in supervisor.keepers:
+        envoys.clean_up()
+
+
+async def _shut(envoy: EnvoyAdmin, *, patience_seconds: float) -> None:
+    """Lets the calls end that have begun. An Envoy that does not answer is not waited for."""
+    with contextlib.suppress(OSError, EOFError, TimeoutError):
+        async with asyncio.timeout(patience_seconds + ENVOY_ANSWER_SECONDS):
+            await shut(envoy, patience_seconds=patience_seconds)
 
 
 async def _autoscaled(bounds: Bounds, fleet: MeshFleet, console: Console, *, since: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ from meshkit.errors import Reason, ShoalError, internal
 from meshkit.identity import HEADER as IDENTITY_HEADER
 from meshkit.identity import IdentitySigner, require_known
 from meshkit.metrics import Metrics
+from meshkit.slow_reader import SlowReader
 
 Handler = Any
 """A grpc.RpcMethodHandler whose behaviour is asynchronous; the published types know only synchronous ones."""
@@ -36,12 +37,21 @@ log = structlog.get_logger()
 class CallGuard:
     """Guards every RPC of the mesh's own services; handlers raise ShoalError and read `call.current()`."""
 
-    def __init__(self, *, signer: IdentitySigner, metrics: Metrics, replica: str, longest_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        signer: IdentitySigner,
+        metrics: Metrics,
+        replica: str,
+        longest_seconds: float,
+        slow_client_seconds: float,
+    ) -> None:
         """`replica` is the name of this process, which goes with every refusal. No call lasts longer than
-        `longest_seconds`."""
+        `longest_seconds`, and none waits longer than `slow_client_seconds` for its caller to read a message."""
         self._signer = signer
         self._replica = replica
         self._longest_seconds = longest_seconds
+        self._slow_client_seconds = slow_client_seconds
         self._running: set[asyncio.Task[Any] | None] = set()
         self._observe = cache(lambda method, code: metrics.rpc_seconds.labels(method, code.name).observe)
 
@@ -69,9 +79,13 @@ class CallGuard:
             return await handler.unary_unary(_parsed(handler, request), context)
 
         async def stream(request: bytes, context: Context) -> None:
-            async with aclosing(handler.unary_stream(_parsed(handler, request), context)) as responses:
-                async for response in responses:
-                    await context.write(response)
+            responses = handler.unary_stream(_parsed(handler, request), context)
+            with SlowReader(self._slow_client_seconds) as reader:
+                async with aclosing(responses):
+                    async for response in responses:
+                        reader.is_given()
+                        await context.write(response)
+                        reader.has_taken()
 
         async def read(requests: AsyncIterator[bytes], context: Context) -> Any:
             return await handler.stream_unary((_parsed(handler, request) async for request in requests), context)
@@ -112,6 +126,8 @@ class CallGuard:
                 return await work(request, context)
             except ShoalError as error:
                 outcome, reason = status.status_code(error.code), str(error.reason)
+                if "not read" in error.message:
+                    raise asyncio.CancelledError
                 await self._abort(context, error)
             except asyncio.CancelledError:
                 outcome = grpc.StatusCode.CANCELLED
@@ -146,8 +162,13 @@ class CallGuard:
             raise ShoalError(Reason.DEADLINE_EXCEEDED, text) from None
 
     async def _abort(self, context: Context, error: ShoalError) -> None:
+        """Sends the error behind what the caller has not read yet; if that takes too long, the call is just reset."""
         trailers = (*status.trailers(error), (current_call.REPLICA_HEADER, self._replica))
-        await context.abort(status.status_code(error.code), error.message, trailers)
+        try:
+            async with asyncio.timeout(self._slow_client_seconds):
+                await context.abort(status.status_code(error.code), error.message, trailers)
+        except (TimeoutError, grpc.aio.InternalError) as nobody:
+            raise asyncio.CancelledError from nobody
 
     def _accept(self, signed: list[str], remaining_seconds: float | None, request_id: str) -> Call:
         identity = self._signer.verify(signed, time.time())

@@ -102,7 +102,11 @@ async def start(service: str, settings: ServiceSettings) -> AsyncIterator[Proces
     logs.configure(service=service, replica=settings.replica, level=settings.log_level, form=settings.log_format)
     signer, measured = IdentitySigner.from_file(settings.mesh_secret_file), Metrics()
     calls = CallGuard(
-        signer=signer, metrics=measured, replica=settings.replica, longest_seconds=settings.stream_max_seconds
+        signer=signer,
+        metrics=measured,
+        replica=settings.replica,
+        longest_seconds=settings.stream_max_seconds,
+        slow_client_seconds=settings.slow_client_seconds,
     )
     process = Process(
         settings=settings, signer=signer, metrics=measured, calls=calls, load=lambda: Load(running=calls.running)

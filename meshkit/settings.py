@@ -122,6 +122,15 @@ class ServiceSettings(MeshTlsSettings, frozen=True, kw_only=True):
             description="How long any call or stream may take; then it ends with DEADLINE_EXCEEDED.",
         ),
     ] = 900.0
+    slow_client_seconds: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=3_600,
+            description="How long a message of a stream may wait for its caller to read; then the call ends with "
+            "DEADLINE_EXCEEDED.",
+        ),
+    ] = 30.0
 
     def faults(self) -> list[str]:
         return [*super().faults(), *secret_fault("mesh_secret_file", self.mesh_secret_file)]

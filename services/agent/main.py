@@ -81,7 +81,7 @@ async def run(settings: AgentSettings) -> None:
             clock=time.monotonic,
         )
         show_slots(slots, this.metrics.registry)
-        this.load = lambda: Load(running=this.calls.running, waiting=slots.waiting, slots=slots.slots)
+        this.load = lambda: Load(running=this.calls.running - slots.waiting, waiting=slots.waiting, slots=slots.slots)
         servicer = AgentServicer(
             turns=turns,
             slots=slots,

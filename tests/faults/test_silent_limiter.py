@@ -34,13 +34,14 @@ async def caller(wide_mesh: Mesh) -> AsyncIterator[Caller]:
 
 @asynccontextmanager
 async def silent_limiter(mesh: Mesh) -> AsyncIterator[None]:
-    """It hangs; in the end it is asked again."""
-
-    async def is_asked() -> bool:
-        return bool(await healthy(mesh, "ratelimit") and await healthy(mesh, "ratelimit-rls"))
-
+    """It hangs; in the end it is asked again, by Envoy and by operators."""
     with mesh.stopped("ratelimit-1"):
         yield
+
+    async def is_asked() -> bool:
+        listed = await asyncio.to_thread(mesh.shoal, "keys", "list", check=False)
+        return listed.returncode == 0 and await healthy(mesh, "ratelimit-rls") == 1
+
     await until(is_asked, "the limiter's return")
 
 

@@ -77,7 +77,7 @@ def service() -> ScriptedCache:
 
 @pytest.fixture
 async def cache(service: ScriptedCache) -> AsyncIterator[CacheClient]:
-    guard = CallGuard(signer=SIGNER, metrics=Metrics(), replica="cache-1", longest_seconds=900)
+    guard = CallGuard(signer=SIGNER, metrics=Metrics(), replica="cache-1", longest_seconds=900, slow_client_seconds=30)
     server, port = serve.new_server(guard), free_port()
     cache_pb2_grpc.add_CacheServiceServicer_to_server(service, server)
     await serve.start(server, port=port, services=[])

@@ -98,6 +98,7 @@ class GuardedServer:
     channel: grpc.aio.Channel
     metrics: Metrics
     guard: CallGuard
+    server: object = None
 
     @property
     def stub(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
@@ -114,9 +115,15 @@ class GuardedServer:
 
 
 @asynccontextmanager
-async def guarded_server(*, longest_seconds: float = 900) -> AsyncIterator[GuardedServer]:
+async def guarded_server(*, longest_seconds: float = 900, slow_client_seconds: float = 30) -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
-    guard = CallGuard(signer=SIGNER, metrics=metrics, replica="test-1", longest_seconds=longest_seconds)
+    guard = CallGuard(
+        signer=SIGNER,
+        metrics=metrics,
+        replica="test-1",
+        longest_seconds=longest_seconds,
+        slow_client_seconds=slow_client_seconds,
+    )
     server = new_server(guard)
     agent.add_to(server)
     cache.add_to(server)
@@ -124,6 +131,6 @@ async def guarded_server(*, longest_seconds: float = 900) -> AsyncIterator[Guard
     await server.start()
     try:
         async with open_channel(f"127.0.0.1:{port}") as channel:
-            yield GuardedServer(agent, cache, channel, metrics, guard)
+            yield GuardedServer(agent, cache, channel, metrics, guard, server)
     finally:
         await server.stop(None)
