@@ -43,9 +43,10 @@ def pool_cluster(topology: Topology, pool: Pool) -> EnvoyObject:
 def balancing(topology: Topology, pool: Pool) -> EnvoyObject:
     """Who gets a call: for agents what the operator chose, else whom the hash says or the less busy of two.
 
-    In Envoy's panic mode, calls would go to replicas that are known to be down; with few of them it is off.
+    In Envoy's panic mode, calls would go to replicas that are known to be down; with few of them it is off. And news
+    of health or draining would reach its threads up to a second after the main thread and so after `shoal ps`.
     """
-    common: EnvoyObject = {"healthy_panic_threshold": {"value": 0}}
+    common: EnvoyObject = {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"}
     chosen = LEAST_REQUEST
     if pool == topology.agent:
         chosen = topology.load_balancing
