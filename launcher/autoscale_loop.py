@@ -12,7 +12,14 @@ SAMPLE_SECONDS = 5.0
 
 
 class Scalable(Protocol):
-    """What the loop needs of a fleet."""
+    """What changes the pool."""
+
+    async def scale(self, service: str, replicas: int, say: Callable[[str], None]) -> None:
+        """Raises FleetError."""
+
+
+class Watched(Protocol):
+    """What sees how busy it is."""
 
     async def utilisation(self, service: str) -> float | None:
         """Turns that run or wait, over the slots of the replicas that serve; None if nobody tells."""
@@ -20,14 +27,12 @@ class Scalable(Protocol):
     def replicas(self, service: str) -> int:
         """How many there are, those that leave not counted."""
 
-    async def scale(self, service: str, replicas: int, say: Callable[[str], None]) -> None:
-        """Raises FleetError."""
-
 
 async def autoscale(
     bounds: Bounds,
-    fleet: Scalable,
     *,
+    fleet: Scalable,
+    view: Watched,
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -37,8 +42,8 @@ async def autoscale(
     changes = _Changes(fleet, say)
     async with asyncio.TaskGroup() as group:
         while True:
-            if (utilisation := await fleet.utilisation(SERVICE)) is not None:
-                replicas = fleet.replicas(SERVICE)
+            if (utilisation := await view.utilisation(SERVICE)) is not None:
+                replicas = view.replicas(SERVICE)
                 wanted = rule.observe(utilisation, replicas, clock())
                 if wanted != replicas:
                     # Not awaited: replicas that leave may take as long as a stream may, and load does not wait.

@@ -1,5 +1,6 @@
 """Envoy's admin interface: who is in a pool, what is counted, how to drain."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -7,6 +8,9 @@ from http import HTTPStatus
 import msgspec
 
 from launcher.local_http import get
+
+ANSWER_SECONDS = 2.0
+"""It takes milliseconds, unless Envoy is stopped or has lost the one that it took over from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +26,17 @@ class Host:
 
 
 class EnvoyAdmin:
-    """The admin port of an Envoy on this machine. Every method raises OSError or EOFError if it does not answer."""
+    """The admin port of an Envoy on this machine. Every method raises OSError or EOFError if it does not answer, or not
+    in time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
-    async def hosts(self, cluster: str) -> Mapping[int, Host]:
-        """The processes of a cluster by their ports; none if there is no such cluster."""
-        body = await self._ask(f"/clusters?format=json&filter=^{cluster}$")
+    async def hosts(self, cluster: str = "") -> Mapping[int, Host]:
+        """The processes of a cluster, or of all, by their ports; none if there is no such cluster."""
+        body = await self._ask(f"/clusters?format=json&filter=^{cluster or '.*'}$")
         pools = msgspec.json.decode(body, type=_Clusters).cluster_statuses
-        return {host.port: host.seen() for pool in pools if pool.name == cluster for host in pool.host_statuses}
+        return {host.port: host.seen() for pool in pools for host in pool.host_statuses}
 
     async def stat(self, name: str) -> int:
         """The value of a counter or gauge; 0 if there is none of that name."""
@@ -56,7 +61,11 @@ class EnvoyAdmin:
 
     async def _ask(self, path: str, *, method: str = "GET") -> bytes:
         """The body of an answer. Raises OSError if it is none that Envoy gives when all is well."""
-        answer = await get(self._port, path, method=method)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await get(self._port, path, method=method)
+        except TimeoutError:
+            raise OSError(f"no answer within {ANSWER_SECONDS:g} s") from None
         if answer.status != HTTPStatus.OK:
             raise OSError(f"Envoy's admin interface answers {path} with {answer.status}")
         return answer.body

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ class EnvoyLives:
         """The command of one that takes over from the Envoy of the epoch before. Raises EnvoyLifeError."""
         base_id = self._base_id()
         if not base_id:
-            raise EnvoyLifeError(f"{self.base_id_file} is not there, so no other Envoy finds the one that runs.")
+            raise EnvoyLifeError(
+                f"{self.base_id_file} is not there, so no other Envoy finds the one that runs; stop the mesh and start "
+                "it again."
+            )
         return self._command("--base-id", base_id, "--restart-epoch", str(epoch))
 
     async def check(self, admin: EnvoyAdmin) -> None:
@@ -144,33 +148,37 @@ async def replaced(
     say("envoy: starting another one")
     await start(lives.successor(epoch), EnvoyLive(admin, epoch))
     say(f"envoy: the new one takes new connections; within {lives.drain_seconds} s the old one sends its clients over")
-    await until_alone(admin)
+    await until_alone(admin, epoch)
     say(f"envoy: the old one has nothing left to do; it ends {lives.overlap_seconds:.0f} s after the new one began")
 
 
-async def until_alone(admin: EnvoyAdmin) -> None:
+async def until_alone(admin: EnvoyAdmin, epoch: int) -> None:
     """Until the Envoy that has taken over knows of no connections to the one before. It asks every few seconds, and
-    notes its uptime when it does, so what it knew at first does not count."""
+    notes its uptime when it does, so what it knew at first does not count. Raises EnvoyLifeError if it is gone, and
+    what EnvoyAdmin raises."""
     asked = await admin.stat("server.uptime")
     while True:
+        if (await admin.server()).epoch != epoch:
+            raise EnvoyLifeError("The new Envoy ended; a fresh one serves now, and the old one finishes its streams.")
         if await admin.stat("server.uptime") > asked and not await admin.stat("server.parent_connections"):
             return
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def shut(admin: EnvoyAdmin, *, patience_seconds: float) -> None:
-    """Closes the front door, and lets the calls end that have begun; those that take longer are left to be cut.
+    """Closes the front door, and lets the calls end that have begun; those that take longer go on.
 
     Raises OSError or EOFError if Envoy does not answer.
     """
     await admin.drain()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience_seconds):
-            await _until_no_call(admin)
+    await until_no_call(admin, patience_seconds=patience_seconds)
 
 
-async def _until_no_call(admin: EnvoyAdmin) -> None:
+async def until_no_call(admin: EnvoyAdmin, *, patience_seconds: float) -> None:
+    """Until no call goes through the front door, or that time is over. Raises OSError or EOFError if Envoy does not
+    answer."""
+    end = time.monotonic() + patience_seconds
     while True:
-        if not await admin.stat("http.front.downstream_rq_active"):
+        if not await admin.stat("http.front.downstream_rq_active") or time.monotonic() > end:
             return
         await asyncio.sleep(LOOK_SECONDS)

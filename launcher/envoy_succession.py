@@ -2,18 +2,21 @@
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 from launcher.control.fleet import FleetError
 from launcher.envoy_admin import EnvoyAdmin
-from launcher.envoy_life import EnvoyLifeError, EnvoyLives, replaced
+from launcher.envoy_life import SPARE_SECONDS, EnvoyLifeError, EnvoyLives, replaced
 from launcher.keeper import GaveUpError
 from launcher.readiness import Probe
 from launcher.supervisor import Supervisor
 
 ENVOY = "envoy"
 OLD_ENVOY = "envoy-old"
-"""What the one before is called while it finishes its streams."""
+"""What the one before is called while it finishes its streams; envoy-old-2, if there is another such one."""
+START_SECONDS = 60.0
+"""One that does not serve by then, on a machine however busy, will not."""
 
 
 class EnvoySuccession:
@@ -35,15 +38,24 @@ class EnvoySuccession:
             except EnvoyLifeError as error:
                 raise FleetError(str(error)) from None
             except (OSError, EOFError) as error:
-                raise FleetError(f"Envoy does not answer on its admin port: {error}") from None
+                raise FleetError(
+                    f"Envoy does not answer on its admin port ({error}); `shoal ps` shows whether it is there."
+                ) from None
 
     async def _start(self, command: Sequence[str], probe: Probe) -> None:
         envoy = self._supervisor.keepers[ENVOY].process
         successor = dataclasses.replace(envoy, command=command, probes=[probe])
+        # The new one ends the old one itself, and must not be without it before.
+        patience = self._lives.overlap_seconds + SPARE_SECONDS
         try:
-            await self._supervisor.hand_over(ENVOY, successor, aside=OLD_ENVOY)
-        except GaveUpError:
+            async with asyncio.timeout(START_SECONDS):
+                await self._supervisor.hand_over(ENVOY, successor, aside=self._aside(), patience_seconds=patience)
+        except (GaveUpError, TimeoutError):
             raise EnvoyLifeError(
-                "The new Envoy ended before it served; its log says why. The old one goes on, but no other can take "
-                "over from it any more: stop the mesh and start it again when you can."
+                "The new Envoy did not get to serve; its log says why. The old one goes on, but no other can take over "
+                "from it any more: stop the mesh and start it again when you can."
             ) from None
+
+    def _aside(self) -> str:
+        names = itertools.chain([OLD_ENVOY], (f"{OLD_ENVOY}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if name not in self._supervisor.keepers)

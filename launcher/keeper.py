@@ -95,9 +95,14 @@ class Keeper:
 
     async def end(self, *, patience_seconds: float) -> None:
         """Lets the process go: SIGTERM, and SIGKILL if it is still there after that time. Returns when it has ended."""
-        self._released.set()
+        self.release()
         if self.child:
             self.child.terminate()
+        await self.leave(patience_seconds=patience_seconds)
+
+    async def leave(self, *, patience_seconds: float) -> None:
+        """The same without SIGTERM: it ends when it likes, or when its time is over."""
+        self.release()
         if not await within(patience_seconds, self._ended.wait()) and self.child:
             self.child.kill()
         await self._ended.wait()

@@ -11,12 +11,12 @@ from launcher.readiness import Probe
 class StopStage(Enum):
     """The stages of an orderly stop in their order, with the seconds that each may take before it is cut short.
 
-    Their sum stays below the 10 s in which the whole mesh must be gone.
+    Before them, running calls have had SHOAL_DRAIN_SECONDS to end, 5 by default; the whole mesh must be gone within 10.
     """
 
-    DOOR = 1, 1.0
-    SERVICES = 2, 7.0
-    BACKING = 3, 1.0
+    DOOR = 1, 0.5
+    SERVICES = 2, 2.5
+    BACKING = 3, 0.5
 
     @property
     def patience_seconds(self) -> float:

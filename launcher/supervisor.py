@@ -13,6 +13,9 @@ from launcher.keeper import MOST_EARLY_DEATHS, GaveUpError, Keeper
 from launcher.plan import Plan, Process, Step, StopStage
 from launcher.process_table import ProcessTable
 
+CUT_SECONDS = 1.0
+"""How long the replicas of a service may take to end when the mesh waits no longer for their calls."""
+
 
 class Supervisor:
     """Runs one plan once, and what is added to it meanwhile. Its methods belong to one event loop."""
@@ -54,14 +57,13 @@ class Supervisor:
         work += [self._keep_planned(keeper) for keeper in self.keepers.values()]
         work.append(self._announce(when_ready))
         try:
-            await _together([*work, *beside], until=until)
-            # From here on a process that ends is not started again.
+            try:
+                await _together([*work, *beside], until=until)
+            finally:
+                await self._let_go()
             if before_stop:
                 await before_stop()
         finally:
-            for task in self._added:
-                task.cancel()
-            await asyncio.gather(*self._added, return_exceptions=True)
             await self._stop()
 
     async def add(self, process: Process, *, early_deaths: int = MOST_EARLY_DEATHS) -> Keeper:
@@ -70,9 +72,7 @@ class Supervisor:
         Raises GaveUpError if it does not get ready, having died more often than `early_deaths`; then it is gone again.
         """
         keeper = self.keepers[process.name] = self._keeper(process, early_deaths=early_deaths)
-        life = asyncio.create_task(keeper.run())
-        self._added.add(life)
-        life.add_done_callback(self._added.discard)
+        life = self._begin(keeper.run())
         ready = asyncio.create_task(keeper.was_ready.wait())
         try:
             await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,9 +86,10 @@ class Supervisor:
             life.result()
         return keeper
 
-    async def hand_over(self, name: str, successor: Process, *, aside: str) -> None:
+    async def hand_over(self, name: str, successor: Process, *, aside: str, patience_seconds: float) -> None:
         """Has another process take over the name from one that runs, which is called `aside` from then on and ends when
-        it likes. If the successor dies later, what is started again is the process that had the name before.
+        it likes, or is killed after that time. If the successor dies later, what is started again is the process that
+        had the name before.
 
         Raises GaveUpError if the successor ends before it is ready; then all is as it was.
         """
@@ -102,11 +103,19 @@ class Supervisor:
             raise
         keeper.release()
         new.process = lasting
+        self._begin(keeper.leave(patience_seconds=patience_seconds))
 
     async def retire(self, keeper: Keeper, *, patience_seconds: float) -> None:
         """Ends a process for good."""
         await keeper.end(patience_seconds=patience_seconds)
         self.keepers.pop(keeper.process.name, None)
+
+    async def cut(self, service: str) -> None:
+        """Ends the replicas of a service, whatever they still do. Only for `before_stop`: before, they would start
+        again."""
+        names = [keeper.process.name for keeper in self.keepers.values() if keeper.process.service == service]
+        children = [self._children[name] for name in names if name in self._children]
+        await _end(children, hurry=True, patience_seconds=CUT_SECONDS)
 
     def kill(self) -> None:
         """Cuts an orderly stop short."""
@@ -117,6 +126,13 @@ class Supervisor:
         return Keeper(
             process, start=self._start, console=self._console, changed=self._changed, early_deaths=early_deaths
         )
+
+    def _begin(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """Goes on until it is done or the mesh stops."""
+        task = asyncio.create_task(work)
+        self._added.add(task)
+        task.add_done_callback(self._added.discard)
+        return task
 
     def _rename(self, keeper: Keeper, name: str) -> None:
         before = keeper.process.name
@@ -177,12 +193,23 @@ class Supervisor:
             ready = self._done[name] if name in self._done else self.keepers[name].was_ready
             await ready.wait()
 
+    async def _let_go(self) -> None:
+        """From here on a process that ends is not started again. Those that were planned are let go by now."""
+        for task in self._added:
+            task.cancel()
+        await asyncio.gather(*self._added, return_exceptions=True)
+
     async def _stop(self) -> None:
         stages = {keeper.process.name: keeper.process.stage for keeper in self.keepers.values()}
         for stage in StopStage:
             # A step that still runs goes first.
             names = [name for name in self._children if stages.get(name, StopStage.DOOR) is stage]
-            await _stop_children([self._children[name] for name in names], stage)
+            # Behind a shut door there is nothing left for services to wait for.
+            await _end(
+                [self._children[name] for name in names],
+                hurry=stage is StopStage.SERVICES,
+                patience_seconds=stage.patience_seconds,
+            )
         self._table.remove()
 
 
@@ -202,17 +229,16 @@ async def _together(work: Iterable[Coroutine[None, None, None]], *, until: async
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def _stop_children(children: Iterable[Child], stage: StopStage) -> None:
-    """SIGTERM to all, and SIGKILL to those that are still there when the stage's time is over."""
+async def _end(children: Iterable[Child], *, hurry: bool, patience_seconds: float) -> None:
+    """SIGTERM to all, and SIGKILL to those that are still there after that time. In a hurry, they wait for no calls."""
     ends = {asyncio.create_task(child.wait()): child for child in children}
     if not ends:
         return
     for child in ends.values():
         child.terminate()
-        if stage is StopStage.SERVICES:
-            # The door is shut by now, so there is nothing left for them to wait for.
+        if hurry:
             child.hurry()
-    _, stubborn = await asyncio.wait(ends, timeout=stage.patience_seconds)
+    _, stubborn = await asyncio.wait(ends, timeout=patience_seconds)
     for end in stubborn:
         ends[end].kill()
     await asyncio.gather(*ends)

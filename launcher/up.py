@@ -15,8 +15,10 @@ from launcher.console import Console
 from launcher.control.server import listening
 from launcher.envoy_admin import EnvoyAdmin
 from launcher.envoy_files import EnvoyFiles
-from launcher.envoy_life import EnvoyLives, shut
-from launcher.envoy_succession import ENVOY, OLD_ENVOY
+from launcher.envoy_life import EnvoyLives, shut, until_no_call
+from launcher.envoy_succession import ENVOY, EnvoySuccession
+from launcher.envoy_view import EnvoyView
+from launcher.fleet_view import FleetView
 from launcher.home import Home
 from launcher.keeper import Keeper
 from launcher.mesh_fleet import MeshFleet
@@ -28,7 +30,8 @@ from launcher.tls_watch import watch_certificate
 from launcher.welcome import welcome
 from meshkit.settings import load
 
-ENVOY_ANSWER_SECONDS = 1.0
+LAST_WORDS_SECONDS = 0.5
+"""For what agents say to the callers whose calls they cut: it has to get through the gateway and Envoy."""
 
 
 class UncheckedError(Exception):
@@ -54,31 +57,33 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
         pools.prepare()
         planner = Planner(settings, home=home, binaries=find_binaries())
         supervisor = Supervisor(planner.plan(), environ=environ, home=home, console=console)
-        supervisor.listeners += [pools.changed, partial(_clean_up_after, planner.envoys, supervisor)]
+        supervisor.listeners += [pools.changed, partial(_clean_up_after, planner.envoys)]
         envoy = EnvoyAdmin(topology.envoy.admin)
+        seen = EnvoyView(envoy)
+        view = FleetView(supervisor=supervisor, pools=pools, envoy=seen)
         fleet = MeshFleet(
             supervisor=supervisor,
             planner=planner,
             pools=pools,
-            envoy=envoy,
+            envoy=seen,
+            envoys=EnvoySuccession(supervisor=supervisor, lives=planner.envoys, admin=envoy),
             drain_seconds=settings.stream_max_seconds,
         )
-
         ready = asyncio.Event()
 
         def greet() -> None:
             console.say(welcome(topology, home, api_key=home.demo_key(), seconds=time.monotonic() - began))
             ready.set()
 
-        beside = [_controlled(home, fleet), *_watches(settings, files, console)]
+        beside = [_controlled(home, fleet, view), *_watches(settings, files, console)]
         if autoscale:
-            beside.append(_autoscaled(autoscale, fleet, console, since=ready))
+            beside.append(_autoscaled(autoscale, fleet, view, console, since=ready))
         with planner.envoys.cleaned_up():
             await supervisor.run(
                 until=_stop_signal(console, supervisor),
                 when_ready=greet,
                 beside=beside,
-                before_stop=partial(_shut, envoy, patience_seconds=settings.drain_seconds),
+                before_stop=partial(_shut, envoy, supervisor, patience_seconds=settings.drain_seconds),
             )
         console.say("Everything has stopped.")
 
@@ -96,28 +101,32 @@ def _watches(settings: UpSettings, files: EnvoyFiles, console: Console) -> list[
     ]
 
 
-async def _controlled(home: Home, fleet: MeshFleet) -> None:
+async def _controlled(home: Home, fleet: MeshFleet, view: FleetView) -> None:
     """Hears commands as long as the mesh runs: once it stops, none may start a process any more."""
-    async with listening(home.control_socket, fleet):
+    async with listening(home.control_socket, fleet=fleet, view=view):
         await asyncio.Event().wait()
 
 
-def _clean_up_after(envoys: EnvoyLives, supervisor: Supervisor, keeper: Keeper) -> None:
-    """When an Envoy has died and none is left."""
-    if keeper.process.name == ENVOY and keeper.child is None and OLD_ENVOY not in supervisor.keepers:
+def _clean_up_after(envoys: EnvoyLives, keeper: Keeper) -> None:
+    """When the Envoy has died: the next one is a fresh one. One that finishes its streams needs no files any more."""
+    if keeper.process.name == ENVOY and keeper.child is None:
         envoys.clean_up()
 
 
-async def _shut(envoy: EnvoyAdmin, *, patience_seconds: float) -> None:
-    """Lets the calls end that have begun. An Envoy that does not answer is not waited for."""
-    with contextlib.suppress(OSError, EOFError, TimeoutError):
-        async with asyncio.timeout(patience_seconds + ENVOY_ANSWER_SECONDS):
-            await shut(envoy, patience_seconds=patience_seconds)
+async def _shut(envoy: EnvoyAdmin, supervisor: Supervisor, *, patience_seconds: float) -> None:
+    """Lets the calls end that have begun. Those that take longer are ended by the agents, as long as there is a gateway
+    and an Envoy to tell the callers. An Envoy that does not answer is not waited for."""
+    with contextlib.suppress(OSError, EOFError):
+        await shut(envoy, patience_seconds=patience_seconds)
+        await supervisor.cut("agent")
+        await until_no_call(envoy, patience_seconds=LAST_WORDS_SECONDS)
 
 
-async def _autoscaled(bounds: Bounds, fleet: MeshFleet, console: Console, *, since: asyncio.Event) -> None:
+async def _autoscaled(
+    bounds: Bounds, fleet: MeshFleet, view: FleetView, console: Console, *, since: asyncio.Event
+) -> None:
     await since.wait()
-    await autoscale_by(bounds, fleet, say=console.say)
+    await autoscale_by(bounds, fleet=fleet, view=view, say=console.say)
 
 
 async def _check(environ: Mapping[str, str]) -> None:

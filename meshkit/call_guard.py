@@ -126,8 +126,6 @@ class CallGuard:
                 return await work(request, context)
             except ShoalError as error:
                 outcome, reason = status.status_code(error.code), str(error.reason)
-                if "not read" in error.message:
-                    raise asyncio.CancelledError
                 await self._abort(context, error)
             except asyncio.CancelledError:
                 outcome = grpc.StatusCode.CANCELLED

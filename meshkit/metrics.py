@@ -40,9 +40,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What a process works on at a moment."""
 
     running: int
-    """Calls in progress; health, reflection and metrics do not count."""
+    """Calls in work; health, reflection and metrics do not count."""
     waiting: int = 0
-    """Those of them that wait for a slot."""
+    """Calls that wait for a slot, besides those."""
     slots: int | None = None
     """How many it works on at once; None if it sets no bound."""
 

@@ -27,6 +27,12 @@ class EnvoyError:
     message: str
     retry_after_seconds: int | None = None
     """When to try again, if that is of use."""
+    grpc_code: str = ""
+    """The status over gRPC, where that has a convention of its own."""
+
+    @property
+    def grpc_status(self) -> int:
+        return int(code_pb2.Code.Value(self.grpc_code or self.code))
 
 
 BUSY = EnvoyError(
@@ -59,6 +65,8 @@ ERRORS = (
         "REQUEST_TOO_LARGE",
         "invalid_request_error",
         "The request is too large: its headers may have 32 KiB in sum, 100 of them, and its body 4 MiB.",
+        # So says every gRPC library, ours in the replicas too, of messages between 4 MiB and what Envoy lets pass.
+        grpc_code="RESOURCE_EXHAUSTED",
     ),
     EnvoyError(
         "response.code_details == 'rate_limiter_error'",
@@ -108,7 +116,7 @@ def inner_replies() -> EnvoyObject:
 def as_grpc(error: EnvoyError) -> EnvoyObject:
     """The sentence, which Envoy then sends as grpc-message, and what our own errors have with them."""
     body = {"text_format_source": {"inline_string": error.message}}
-    headers = {"grpc-status": str(code_pb2.Code.Value(error.code)), "grpc-status-details-bin": rich_status(error)}
+    headers = {"grpc-status": str(error.grpc_status), "grpc-status-details-bin": rich_status(error)}
     if error.retry_after_seconds is not None:
         headers["grpc-retry-pushback-ms"] = str(1000 * error.retry_after_seconds)
     return _reply(error, f"({error.when}) && {IS_GRPC}", body, headers)
@@ -116,7 +124,7 @@ def as_grpc(error: EnvoyError) -> EnvoyObject:
 
 def rich_status(error: EnvoyError) -> str:
     """The google.rpc.Status with ErrorInfo and RetryInfo, as a header. Code and message equal those of the reply."""
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+    status = status_pb2.Status(code=error.grpc_status, message=error.message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=f"ERROR_REASON_{error.reason}", domain="shoal"))
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration(seconds=error.retry_after_seconds)

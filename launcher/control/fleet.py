@@ -1,6 +1,6 @@
 """The running mesh as those see it who look at it and change it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -40,7 +40,7 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet(Protocol):
-    """The running mesh. `say` is told of the progress of a change, line by line."""
+    """Changes of the running mesh. `say` is told of the progress of a change, line by line."""
 
     async def scale(self, service: str, replicas: int, say: Callable[[str], None]) -> None:
         """Returns when new replicas take calls and those that leave have ended. Raises FleetError."""
@@ -48,5 +48,9 @@ class Fleet(Protocol):
     async def restart(self, service: str, say: Callable[[str], None]) -> None:
         """Replaces every process of the service, one at a time. Raises FleetError."""
 
-    async def processes(self) -> list[ProcessRow]:
-        """Every process of the mesh."""
+
+class View(Protocol):
+    """The running mesh as those see it who change nothing."""
+
+    async def processes(self) -> Sequence[ProcessRow]:
+        """Every process of the mesh, in the order in which they depend on each other."""

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from launcher.control.address import address_of
-from launcher.control.fleet import Fleet, FleetError
+from launcher.control.fleet import Fleet, FleetError, View
 from launcher.control.messages import (
     Done,
     Failed,
@@ -27,12 +28,15 @@ from launcher.control.messages import (
 
 _log = logging.getLogger(__name__)
 
+Do = Callable[[Request, Callable[[str], None]], Awaitable[Reply]]
+"""What is done about a request; the function is told of its progress."""
+
 _NOT_UNDERSTOOD = "The mesh does not understand this request; is it of another version than the command?"
 _BROKEN = "The mesh failed at this, through a fault of its own. Its terminal has the details; `shoal ps` what is now."
 
 
 @asynccontextmanager
-async def listening(path: Path, fleet: Fleet) -> AsyncIterator[None]:
+async def listening(path: Path, *, fleet: Fleet, view: View) -> AsyncIterator[None]:
     """Hears requests on the socket at this path until the end, which cuts changes short that still go on.
 
     Takes the place of a socket that another run left behind: the caller has seen to it that no other mesh is there.
@@ -41,7 +45,7 @@ async def listening(path: Path, fleet: Fleet) -> AsyncIterator[None]:
     conversations: set[asyncio.Task[None]] = set()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = asyncio.create_task(_converse(reader, writer, fleet))
+        conversation = asyncio.create_task(_converse(reader, writer, partial(_do, fleet=fleet, view=view)))
         conversations.add(conversation)
         conversation.add_done_callback(conversations.discard)
 
@@ -73,7 +77,7 @@ def _listener(path: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fleet: Fleet) -> None:
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, do: Do) -> None:
     """One request and what comes of it. It is done to its end, whether or not anybody still reads."""
 
     def tell(reply: Reply) -> None:
@@ -82,7 +86,7 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
     try:
         if request := await _request_from(reader, tell):
-            tell(await _outcome(request, fleet, lambda line: tell(Progress(line=line))))
+            tell(await _outcome(request, do, lambda line: tell(Progress(line=line))))
     finally:
         writer.close()
 
@@ -99,9 +103,9 @@ async def _request_from(reader: asyncio.StreamReader, tell: Callable[[Reply], No
         return None
 
 
-async def _outcome(request: Request, fleet: Fleet, say: Callable[[str], None]) -> Reply:
+async def _outcome(request: Request, do: Do, say: Callable[[str], None]) -> Reply:
     try:
-        return await _do(request, fleet, say)
+        return await do(request, say)
     except FleetError as error:
         return Failed(message=str(error))
     except Exception:
@@ -109,7 +113,7 @@ async def _outcome(request: Request, fleet: Fleet, say: Callable[[str], None]) -
         return Failed(message=_BROKEN)
 
 
-async def _do(request: Request, fleet: Fleet, say: Callable[[str], None]) -> Reply:
+async def _do(request: Request, say: Callable[[str], None], *, fleet: Fleet, view: View) -> Reply:
     """Raises what the fleet raises."""
     match request:
         case Scale(service=service, replicas=replicas):
@@ -117,5 +121,5 @@ async def _do(request: Request, fleet: Fleet, say: Callable[[str], None]) -> Rep
         case Restart(service=service):
             await fleet.restart(service, say)
         case Look():
-            return Processes(rows=tuple(await fleet.processes()))
+            return Processes(rows=tuple(await view.processes()))
     return Done()

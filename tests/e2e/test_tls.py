@@ -1,27 +1,19 @@
-"""A mesh that speaks TLS everywhere, with what `shoal certs` made: who gets in, and a renewal that nobody notices."""
+"""A mesh that speaks TLS everywhere, with what `shoal certs` made: who gets in."""
 
-import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 
 from launcher.certs_folder import CertsFolder
-from meshkit.certificates import client_context
 from meshkit.channel import open_channel
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
 from tests import certificates
-from tests.backends import wait_until
-from tests.mesh import Mesh, running_mesh
-from tests.simulated_model import model_process
-
-TIMEOUT_SECONDS = 30
-LONG = "Tell it. [[tokens=300]] [[tokens_per_second=5]]"
+from tests.mesh import Mesh
+from tests.tls_mesh import TIMEOUT_SECONDS, running_tls_mesh
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> CertsFolder:
 
 @pytest.fixture(scope="module")
 def mesh(place: CertsFolder) -> Iterator[Mesh]:
-    tls = certificates.shown(place, "mesh")
-    with (
-        model_process() as model,
-        running_mesh(
-            SHOAL_MODEL_BASE_URL=f"{model.url}/v1",
-            SHOAL_AGENT_REPLICAS="2",
-            SHOAL_TLS_CERT_FILE=str(place.cert_file("front")),
-            SHOAL_TLS_KEY_FILE=str(place.key_file("front")),
-            SHOAL_MESH_CERT_FILE=tls.cert_file,
-            SHOAL_MESH_KEY_FILE=tls.key_file,
-            SHOAL_MESH_CA_FILE=tls.ca_file,
-        ) as mesh,
-    ):
+    with running_tls_mesh(place) as mesh:
         yield mesh
 
 
@@ -88,38 +68,3 @@ async def test_strangers_reach_no_inner_port(mesh: Mesh, place: CertsFolder, pro
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await stub.ListModels(pb.ListModelsRequest(), timeout=TIMEOUT_SECONDS)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-async def test_a_renewed_certificate_is_served_and_a_running_stream_goes_on(
-    mesh: Mesh, place: CertsFolder, rest: httpx.AsyncClient
-) -> None:
-    body = {"task": LONG, "stream": True, "cache": {"mode": "bypass"}}
-    async with rest.stream("POST", "/api/v1/task", json=body) as response:
-        lines = aiter(response.aiter_lines())
-        await next_delta(lines)
-        before = served(mesh, place.cert_file("ca"))
-        certificates.made(place.folder, renew=True)
-        await asyncio.to_thread(
-            wait_until, lambda: served(mesh, place.cert_file("ca")) != before, "the renewed certificate"
-        )
-        await next_delta(lines)
-        await next_delta(lines)
-    assert (await rest.get("/health/ready")).status_code == 200
-
-
-async def next_delta(lines: AsyncIterator[str]) -> None:
-    async for line in lines:
-        if '"type":"delta"' in line:
-            return
-    raise AssertionError("the stream has ended")
-
-
-def served(mesh: Mesh, ca_file: Path) -> bytes | None:
-    """The certificate that a new connection is shown."""
-    address = ("127.0.0.1", mesh.tls_port)
-    trust = client_context(str(ca_file))
-    with (
-        socket.create_connection(address, timeout=TIMEOUT_SECONDS) as plain,
-        trust.wrap_socket(plain, server_hostname="localhost") as connection,
-    ):
-        return connection.getpeercert(binary_form=True)

@@ -1,130 +1,192 @@
-"""An Envoy that is replaced while everybody uses it, and one whose replacement goes wrong."""
+"""Envoy replaced under load by `shoal restart envoy`, and what becomes of the mesh when one of the Envoys is killed."""
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import aiohttp
+import grpc
 import pytest
 
-from launcher.envoy_life import EnvoyLifeError, replaced
+from tests.e2e.mixed_callers import RestCaller, mixed_callers
+from tests.faults.callers import Caller, caller_of
+from tests.faults.envoy_stats import envoy_stat
+from tests.faults.held_streams import WHOLE, held_streams
+from tests.faults.pools import healthy, kill
 from tests.faults.waiting import until
-from tests.integration.envoy_lives import Envoys, replaceable_door
-from tests.integration.front_door import FrontDoor, call, get, held_streams, method
+from tests.mesh import Mesh, running_mesh
+from tests.simulated_model import ModelProcess
 
-EXECUTE = "/shoal.agent.v1.AgentService/Execute"
-STREAM = "/shoal.agent.v1.AgentService/ExecuteStream"
-PAUSE_SECONDS = 0.01
-
-
-@dataclass
-class Traffic:
-    """What became of calls that are made all the time."""
-
-    answered: int = 0
-    failures: list[str] = field(default_factory=list)
+STREAM_MAX_SECONDS = 12
+"""Small, so that the old Envoy ends a minute after the takeover."""
+OVERLAP_SECONDS = 90
+LONG = "Take your time. [[tokens=160]] [[tokens_per_second=20]]"
+OVERLAP = {"envoy": "ready", "envoy-old": "draining"}
 
 
-@asynccontextmanager
-async def traffic(door: FrontDoor) -> AsyncIterator[Traffic]:
-    """gRPC calls at the front door and inside, HTTP/1.1 on connections that are kept and on new ones."""
-    seen = Traffic()
-    fresh = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=fresh) as once:
-        ways: list[Callable[[], Awaitable[object]]] = [
-            lambda: call(door.front, EXECUTE),
-            lambda: call(door.inner, EXECUTE),
-            lambda: get(door, "/api/v1/task"),
-            lambda: _fetched(once, f"{door.url}/api/v1/task"),
-        ]
-        callers = [asyncio.create_task(_again_and_again(way, seen)) for way in ways]
+def replaceable_mesh(model: ModelProcess) -> AbstractContextManager[Mesh]:
+    """Two agents."""
+    return running_mesh(
+        SHOAL_MODEL_BASE_URL=f"{model.url}/v1",
+        SHOAL_AGENT_REPLICAS="2",
+        SHOAL_STREAM_MAX_SECONDS=str(STREAM_MAX_SECONDS),
+        SHOAL_DRAIN_SECONDS="60",
+    )
+
+
+@pytest.fixture(scope="module")
+def mesh(model: ModelProcess) -> Iterator[Mesh]:
+    """For tests that leave one Envoy and nobody else who has to end."""
+    with replaceable_mesh(model) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def key(mesh: Mesh) -> str:
+    return mesh.create_key(tenant="many", tier="bench")
+
+
+@pytest.fixture
+async def caller(mesh: Mesh, key: str) -> AsyncIterator[Caller]:
+    async with caller_of(mesh, key) as caller:
+        yield caller
+
+
+def replacement(mesh: Mesh) -> "asyncio.Task[CompletedProcess[str]]":
+    return asyncio.create_task(asyncio.to_thread(mesh.shoal, "restart", "envoy", check=False))
+
+
+async def shown(mesh: Mesh, envoys: dict[str, str], *, patience_seconds: float = 30) -> None:
+    """Until `shoal ps` shows these Envoys, in these states."""
+    async with asyncio.timeout(patience_seconds):
+        while {row["name"]: row["state"] for row in await rows_of(mesh) if row["name"].startswith("envoy")} != envoys:
+            pass
+
+
+async def rows_of(mesh: Mesh) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads(await mesh.shoal_meanwhile("ps", "--json"))
+    return rows
+
+
+async def until_served(mesh: Mesh, caller: Caller, *, agents: int, other_than: int) -> None:
+    """Until there is another Envoy than that, which knows all agents and answers on every surface."""
+
+    async def serves() -> bool:
+        if mesh.pids().get("envoy", other_than) == other_than:
+            return False
         try:
-            yield seen
-        finally:
-            for caller in callers:
-                caller.cancel()
-            await asyncio.gather(*callers, return_exceptions=True)
+            answers = [await ask("Say it. [[tokens=1]]", "") for ask in caller.surfaces.values()]
+            return (await healthy(mesh, "agent"), set(answers)) == (agents, {"Say"})
+        except (OSError, EOFError, aiohttp.ClientError, grpc.aio.AioRpcError):
+            return False
+
+    await until(serves, "the return of Envoy")
 
 
-async def _again_and_again(way: Callable[[], Awaitable[object]], seen: Traffic) -> None:
-    while True:
-        try:
-            await way()
-            seen.answered += 1
-        except Exception as error:
-            seen.failures.append(repr(error))
-        await asyncio.sleep(PAUSE_SECONDS)
+def shared_memory(mesh: Mesh) -> Path:
+    """The file through which the Envoy that runs now would meet the next one."""
+    base_id = (mesh.home / "envoy-base-id").read_text().strip()
+    return Path(f"/dev/shm/envoy_shared_memory_{base_id}0")  # noqa: S108 - where Envoy puts it
 
 
-async def _fetched(session: aiohttp.ClientSession, url: str) -> None:
-    async with session.get(url, raise_for_status=True) as reply:
-        await reply.read()
+async def test_a_replaced_envoy_breaks_no_stream_and_refuses_no_call(mesh: Mesh, key: str, caller: Caller) -> None:
+    said_before = mesh.output()
+    async with (
+        mixed_callers(mesh, key, long=False) as callers,
+        aiohttp.ClientSession(
+            mesh.url, headers={"X-API-Key": key}, connector=aiohttp.TCPConnector(force_close=True)
+        ) as fresh,
+        asyncio.TaskGroup() as more,
+    ):
+        more.create_task(callers.go_on("new connection", RestCaller(fresh).ask))
+        async with held_streams(caller, LONG, sse=2, grpc=2) as held:
+            replacing = replacement(mesh)
+            await shown(mesh, OVERLAP)
+            again = await replacement(mesh)
+            assert (again.returncode, "being replaced already" in again.stderr) == (1, True)
+            # The new Envoy follows the files that tell of replicas.
+            await mesh.shoal_meanwhile("scale", "agent", "3")
+            await callers.reach(lambda: "agent-3" in callers.replicas)
+            assert not replacing.done()
+            assert [await stream.ending for stream in held] == [WHOLE] * 4
+        done = await replacing
+        assert (done.returncode, "nothing left to do" in done.stdout) == (0, True), done
+        await mesh.shoal_meanwhile("scale", "agent", "2")
+        callers.stop()
+    assert not callers.failures
+    assert set(callers.answered) == {"rest", "sse", "grpc", "grpc stream", "new connection"}
+    # Nobody has to end the old one, and nobody misses it.
+    await shown(mesh, {"envoy": "ready"}, patience_seconds=OVERLAP_SECONDS)
+    assert "ended with" not in mesh.output().removeprefix(said_before)
 
 
-def replacement(envoys: Envoys) -> "asyncio.Task[None]":
-    return asyncio.create_task(replaced(envoys.lives, envoys.admin, start=envoys.start, say=print))
+async def test_a_killed_envoy_is_followed_by_one_that_knows_the_pools(mesh: Mesh, caller: Caller) -> None:
+    remaining = "cluster.agent.circuit_breakers.default.remaining_rq"
+    await mesh.shoal_meanwhile("scale", "agent", "3")
+    assert await caller.grpc("Say it. [[tokens=1]]") == "Say"
+    room, memory = envoy_stat(mesh, remaining), shared_memory(mesh)
+    pid = kill(mesh, "envoy")
+    await until_served(mesh, caller, agents=3, other_than=pid)
+    assert envoy_stat(mesh, remaining) == room
+    assert (memory.exists(), shared_memory(mesh).exists()) == (False, True)
+    await mesh.shoal_meanwhile("scale", "agent", "2")
 
 
-async def until_taken_over(envoys: Envoys, epoch: int) -> None:
-    async def taken_over() -> bool:
-        try:
-            server = await envoys.admin.server()
-        except (OSError, EOFError):
-            return False  # between the two nobody answers for a moment
-        return server.epoch == epoch and await envoys.admin.stat("server.parent_connections") > 0
-
-    await until(taken_over, "the takeover")
-
-
-async def has_connections(envoys: Envoys, count: int) -> bool:
-    """Whether the old one has so many."""
-    return await envoys.admin.stat("server.parent_connections") == count
+async def test_a_configuration_that_envoy_refuses_replaces_nothing_and_costs_nothing(
+    mesh: Mesh, caller: Caller
+) -> None:
+    pid, file = mesh.pid("envoy"), mesh.home / "envoy.yaml"
+    good = file.read_text()
+    file.write_text("admin: {port: no}")
+    refused = await replacement(mesh)
+    file.write_text(good)
+    assert (refused.returncode, "Envoy does not accept" in refused.stderr) == (1, True)
+    assert mesh.pid("envoy") == pid
+    assert await caller.rest("Say it. [[tokens=1]]") == "Say"
 
 
-async def test_a_replaced_envoy_breaks_no_stream_and_refuses_no_call(tmp_path: Path) -> None:
-    async with replaceable_door(tmp_path) as (door, envoys), traffic(door) as seen:
-        async with (
-            held_streams(door.front, STREAM, 1) as [(_, outer)],
-            held_streams(door.inner, STREAM, 1) as [(_, inner)],
-        ):
-            work = replacement(envoys)
-            await until_taken_over(envoys, epoch=1)
-            with pytest.raises(EnvoyLifeError, match="connections to finish"):
-                await replaced(envoys.lives, envoys.admin, start=envoys.start, say=print)
-            await until(lambda: has_connections(envoys, 2), "the move of everybody but the streams")
-            for agent in door.agents:
-                agent.released.set()
-            assert [await outer.read(), await inner.read()] == [b"released", b"released"]
-        await work
-        old, new = envoys.processes
-        assert old.returncode is None, "the new one ends the old one, and nobody else may"
-        assert await old.wait() == 0
-        assert new.returncode is None
-    assert (seen.failures, seen.answered > 1000) == ([], True)
+async def test_when_the_old_envoy_is_killed_the_new_one_dies_of_it_and_a_fresh_one_serves(
+    mesh: Mesh, caller: Caller
+) -> None:
+    async with held_streams(caller, LONG, sse=1):
+        replacing = replacement(mesh)
+        await shown(mesh, OVERLAP)
+        memory, new = shared_memory(mesh), mesh.pid("envoy")
+        kill(mesh, "envoy-old")
+        await until_served(mesh, caller, agents=2, other_than=new)
+    # The new one looks for the old one for some seconds, until it gives up.
+    assert "envoy          ended with signal SIGABRT" in mesh.output()
+    assert (await replacing).returncode == 1
+    assert (memory.exists(), shared_memory(mesh).exists()) == (False, True)
+    await shown(mesh, {"envoy": "ready"})
 
 
-async def test_an_envoy_whose_predecessor_is_killed_dies_of_it_and_a_fresh_one_serves(tmp_path: Path) -> None:
-    async with replaceable_door(tmp_path) as (door, envoys), held_streams(door.front, STREAM, 1):
-        work = replacement(envoys)
-        await until_taken_over(envoys, epoch=1)
-        old, new = envoys.processes
-        old.kill()
-        # It looks for the other one until it gives up.
-        assert await new.wait() == -signal.SIGABRT
-        with pytest.raises((OSError, EOFError)):
-            await work
-        await envoys.start_first()
-        assert (await get(door, "/api/v1/task"))[0] == 200
+async def test_when_the_new_envoy_is_killed_the_old_one_finishes_its_streams_and_a_fresh_one_serves(
+    model: ModelProcess,
+) -> None:
+    with replaceable_mesh(model) as mesh:
+        async with caller_of(mesh, mesh.api_key) as caller, held_streams(caller, LONG, sse=1, grpc=1) as held:
+            replacing = replacement(mesh)
+            await shown(mesh, OVERLAP)
+            memory = shared_memory(mesh)
+            async with caller_of(mesh, mesh.api_key) as newcomer:
+                await until_served(mesh, newcomer, agents=2, other_than=kill(mesh, "envoy"))
+                assert [await stream.ending for stream in held] == [WHOLE] * 2
+                lost = await replacing
+                assert (lost.returncode, "does not answer" in lost.stderr or "a fresh one" in lost.stderr) == (1, True)
+                assert (memory.exists(), shared_memory(mesh).exists()) == (False, True)
+                await _stopped_in_an_overlap(mesh, newcomer)
 
 
-async def test_clients_find_a_fresh_envoy_after_one_was_killed(tmp_path: Path) -> None:
-    async with replaceable_door(tmp_path) as (door, envoys):
-        assert await call(door.inner, EXECUTE)
-        envoys.processes[0].kill()
-        await envoys.processes[0].wait()
-        await envoys.start_first()
-        assert (await get(door, "/api/v1/task"))[0] == 200
-        assert await method(door.inner, EXECUTE)(b"", wait_for_ready=True)
+async def _stopped_in_an_overlap(mesh: Mesh, caller: Caller) -> None:
+    """A second replacement, while an Envoy is left over from the first. Nothing is left of any of the three."""
+    async with held_streams(caller, LONG, sse=1, grpc=1):
+        replacing = replacement(mesh)
+        await shown(mesh, OVERLAP | {"envoy-old-2": "draining"})
+        memory = shared_memory(mesh)
+        await asyncio.to_thread(mesh.stop)
+        assert "stopped before this was done" in (await replacing).stderr
+        assert not memory.exists()

@@ -1,23 +1,24 @@
 """Clients that read or write as slowly as they can: they hold up the model, fill nobody's memory, and are cut off."""
 
 import asyncio
+import functools
 import json
 import select
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
 
 import pytest
 from hyperframe.frame import HeadersFrame, RstStreamFrame, SettingsFrame
 
+from launcher.process_status import status_of
 from shoal.agent.v1 import agent_pb2 as pb
-from tests.backends import wait_until
 from tests.faults.bystanders import BystandersOf
-from tests.faults.envoy_stats import envoy_stat
 from tests.faults.footprint import Peaks
 from tests.faults.raw_http2 import GRPC_HEADERS, RawHttp2, front_port, grpc_message
+from tests.faults.waiting import until
 from tests.mesh import Mesh
 from tests.simulated_model import ModelProcess, Server, clients_of
 
@@ -31,7 +32,6 @@ GROWTH = ANSWER_BYTES * 2 // 3
 """Less than the answer that nobody takes. Measured: 34 MB in the agent, however long the answer is. Each of the five
 sockets on its way holds a few MB in the kernel, and the agent remembers what it has sent."""
 TRICKLE_SECONDS = 0.1
-PAUSED = "cluster.agent.upstream_flow_control_paused_reading_total"
 
 
 @pytest.fixture
@@ -108,26 +108,42 @@ async def test_who_reads_an_event_stream_in_trickles_holds_up_the_model_and_is_c
     assert max(peaks.growth().values()) < GROWTH, peaks.growth()
 
 
-async def test_a_stream_whose_window_stays_shut_holds_up_the_model_and_nobody_else(
-    mesh: Mesh, key: str, simulated: Server, bystanders: BystandersOf
-) -> None:
-    """Envoy counts what waits for a connection, and not what waits for the window of one stream on it: such a stream
-    ends when its client goes, or has been silent for as long as a model may be."""
+def over_grpc(client: RawHttp2, key: str) -> None:
     turn = pb.ExecuteRequest(task=TASK, cache=pb.CacheControl(mode=pb.CACHE_MODE_BYPASS))
-    message = pb.ExecuteStreamRequest(turn=turn).SerializeToString()
-    async with bystanders(mesh, sse=2, grpc=2) as others:
-        await others.quiet()
-        await simulated.http.delete("/calls")
-        peaks, paused = Peaks(mesh), envoy_stat(mesh, PAUSED)
-        shut = {SettingsFrame.INITIAL_WINDOW_SIZE: 0}
-        with RawHttp2(front_port(mesh), address=SLOW_CLIENT, settings=shut) as client:
-            method = "/shoal.agent.v1.AgentService/ExecuteStream"
-            client.send(client.request(1, method, ("x-api-key", key), *GRPC_HEADERS))
-            client.send_data(1, grpc_message(message))
-            await asyncio.to_thread(wait_until, lambda: envoy_stat(mesh, PAUSED) > paused, "back-pressure")
-            await others.during("a client keeps the window of its stream shut")
-        await simulated.calls_reach(cancelled=1)
+    client.send(client.request(1, "/shoal.agent.v1.AgentService/ExecuteStream", ("x-api-key", key), *GRPC_HEADERS))
+    client.send_data(1, grpc_message(pb.ExecuteStreamRequest(turn=turn).SerializeToString()))
+
+
+def over_rest(client: RawHttp2, key: str) -> None:
+    body = json.dumps({"task": TASK, "stream": True, "cache": {"mode": "bypass"}}).encode()
+    client.send(client.request(1, "/api/v1/task", ("x-api-key", key), ("content-type", "application/json")))
+    client.send_data(1, body)
+
+
+@pytest.mark.parametrize("ask", [over_grpc, over_rest])
+async def test_a_stream_whose_window_stays_shut_loses_its_slot_and_holds_up_nobody_else(
+    mesh: Mesh, key: str, simulated: Server, bystanders: BystandersOf, ask: Callable[[RawHttp2, str], None]
+) -> None:
+    """Envoy counts what waits for a connection, and not what waits for the window of one stream on it. So the agent
+    ends what is not read, though its client stays."""
+    shut = {SettingsFrame.INITIAL_WINDOW_SIZE: 0}
+    with RawHttp2(front_port(mesh), address=SLOW_CLIENT, settings=shut) as client:
+        async with bystanders(mesh, sse=2, grpc=2) as others:
+            await others.quiet()
+            await simulated.http.delete("/calls")
+            peaks = Peaks(mesh)
+            ask(client, key)
+            await simulated.calls_reach(cancelled=1)
+            await others.during(f"a client keeps its window shut ({ask.__name__})")
+        await until(functools.partial(is_idle, mesh), "the end of the call in its agent")
+        assert await asyncio.to_thread(client.answers_ping)
     assert max(peaks.growth().values()) < GROWTH, peaks.growth()
+
+
+async def is_idle(mesh: Mesh) -> bool:
+    """Whether all slots of the agents are free."""
+    told = [await status_of(mesh.metrics_port(agent)) for agent in ("agent-1", "agent-2")]
+    return all(status is not None and status.running == 0 for status in told)
 
 
 def until_reset(client: RawHttp2) -> None:

@@ -66,6 +66,7 @@ async def test_a_body_that_becomes_too_long_is_refused(door: FrontDoor) -> None:
 async def test_a_message_that_is_too_long_even_for_envoy_is_refused_as_grpc_does(door: FrontDoor) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await method(door.front, EXECUTE)(b"x" * (MOST_BODY_BYTES + 1))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert from_rpc_error(caught.value).reason is Reason.REQUEST_TOO_LARGE
 
 

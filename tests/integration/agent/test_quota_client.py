@@ -61,7 +61,9 @@ def limiter() -> ScriptedLimiter:
 
 @pytest.fixture
 async def address(limiter: ScriptedLimiter) -> AsyncIterator[str]:
-    guard = CallGuard(signer=SIGNER, metrics=Metrics(), replica="ratelimit-1", longest_seconds=900, slow_client_seconds=30)
+    guard = CallGuard(
+        signer=SIGNER, metrics=Metrics(), replica="ratelimit-1", longest_seconds=900, slow_client_seconds=30
+    )
     server, port = serve.new_server(guard), free_port()
     ratelimit_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, server)
     await serve.start(server, port=port, services=[])

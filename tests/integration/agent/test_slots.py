@@ -53,7 +53,7 @@ async def test_the_queue_is_served_when_a_slot_comes_free(valkey_url: str, model
             holds = caller.stream(HANGING)
             await anext(aiter(holds))
             waits = asyncio.ensure_future(caller.execute(HELLO))
-            await agent.becomes(running=2, waiting=1)
+            await agent.becomes(running=1, waiting=1)
             metrics = await asyncio.to_thread(fetch, f"http://{agent.metrics_address}/metrics")
             shown = {line for line in metrics.splitlines() if line.startswith("shoal_agent_")}
             assert shown >= {"shoal_agent_slots 1.0", "shoal_agent_turns_running 1.0", "shoal_agent_turns_waiting 1.0"}
@@ -70,7 +70,7 @@ async def test_whoever_leaves_the_queue_takes_no_slot(valkey_url: str, model: Se
             holds = caller.stream(HANGING)
             await anext(aiter(holds))
             waits = caller.stub.Execute(HELLO, metadata=caller.metadata)
-            await agent.becomes(running=2, waiting=1)
+            await agent.becomes(running=1, waiting=1)
             waits.cancel()
             await agent.becomes(running=1, waiting=0)
             holds.cancel()

@@ -199,7 +199,9 @@ async def served(
     agent: ScriptedAgent, *, port: int, signer: IdentitySigner, tls: MeshTls | None = None
 ) -> AsyncIterator[None]:
     """Serves the agent, healthy, until the end."""
-    server = serve.new_server(CallGuard(signer=signer, metrics=Metrics(), replica="test-1", longest_seconds=900, slow_client_seconds=30))
+    server = serve.new_server(
+        CallGuard(signer=signer, metrics=Metrics(), replica="test-1", longest_seconds=900, slow_client_seconds=30)
+    )
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server)
     await serve.start(server, port=port, services=[SERVICE], tls=tls)
     try:

@@ -31,7 +31,7 @@ def home(tmp_path: Path) -> Home:
 async def fleet(home: Home) -> AsyncIterator[ScriptedFleet]:
     """One that listens in the home."""
     scripted = ScriptedFleet()
-    async with listening(home.control_socket, scripted):
+    async with listening(home.control_socket, fleet=scripted, view=scripted):
         yield scripted
 
 
@@ -142,7 +142,7 @@ async def test_a_client_that_says_nothing_harms_nobody(home: Home, fleet: Script
 async def test_the_end_of_the_mesh_cuts_a_change_short_and_the_command_is_told(home: Home) -> None:
     fleet = ScriptedFleet()
     fleet.may_go_on.clear()
-    async with listening(home.control_socket, fleet):
+    async with listening(home.control_socket, fleet=fleet, view=fleet):
         command = asyncio.create_task(changed(home, SCALE))
         await until(lambda: bool(fleet.begun), "the change")
     with pytest.raises(ControlError, match="stopped before this was done"):
@@ -159,7 +159,7 @@ async def test_a_socket_that_another_run_left_behind_is_replaced(home: Home) -> 
     for path in (home.control_socket, home.folder / ".control"):
         with socket.socket(socket.AF_UNIX) as left_behind:
             left_behind.bind(str(path))
-    async with listening(home.control_socket, ScriptedFleet()):
+    async with listening(home.control_socket, fleet=ScriptedFleet(), view=ScriptedFleet()):
         assert len(await changed(home, SCALE)) == 2
 
 
@@ -167,7 +167,7 @@ async def test_a_home_may_be_deeper_than_a_socket_address_is_long(tmp_path: Path
     home = Home(tmp_path.joinpath(*["a-folder-with-a-long-name"] * 8))
     home.folder.mkdir(parents=True)
     assert len(str(home.control_socket)) > 200
-    async with listening(home.control_socket, ScriptedFleet()):
+    async with listening(home.control_socket, fleet=ScriptedFleet(), view=ScriptedFleet()):
         assert len(await changed(home, SCALE)) == 2
     assert list(home.folder.iterdir()) == []
 

@@ -22,7 +22,7 @@ from tests.integration.launcher.stand_ins import until
 async def fleet(tmp_path: Path) -> AsyncIterator[ScriptedFleet]:
     """One that listens in the test's own folder."""
     scripted = ScriptedFleet()
-    async with listening(Home(tmp_path).control_socket, scripted):
+    async with listening(Home(tmp_path).control_socket, fleet=scripted, view=scripted):
         yield scripted
 
 

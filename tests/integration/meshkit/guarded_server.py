@@ -98,7 +98,6 @@ class GuardedServer:
     channel: grpc.aio.Channel
     metrics: Metrics
     guard: CallGuard
-    server: object = None
 
     @property
     def stub(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
@@ -115,7 +114,9 @@ class GuardedServer:
 
 
 @asynccontextmanager
-async def guarded_server(*, longest_seconds: float = 900, slow_client_seconds: float = 30) -> AsyncIterator[GuardedServer]:
+async def guarded_server(
+    *, longest_seconds: float = 900, slow_client_seconds: float = 30
+) -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
     guard = CallGuard(
         signer=SIGNER,
@@ -131,6 +132,6 @@ async def guarded_server(*, longest_seconds: float = 900, slow_client_seconds: f
     await server.start()
     try:
         async with open_channel(f"127.0.0.1:{port}") as channel:
-            yield GuardedServer(agent, cache, channel, metrics, guard, server)
+            yield GuardedServer(agent, cache, channel, metrics, guard)
     finally:
         await server.stop(None)

@@ -31,7 +31,9 @@ async def address(tls: MeshTls) -> AsyncIterator[str]:
     """A guarded server of the mesh, which speaks mutual TLS."""
     port = free_port()
     server = serve.new_server(
-        CallGuard(signer=SIGNER, metrics=Metrics(), replica="test-1", longest_seconds=TIMEOUT_SECONDS, slow_client_seconds=30)
+        CallGuard(
+            signer=SIGNER, metrics=Metrics(), replica="test-1", longest_seconds=TIMEOUT_SECONDS, slow_client_seconds=30
+        )
     )
     Agent().add_to(server)
     await serve.start(server, port=port, services=[AGENT], tls=tls)

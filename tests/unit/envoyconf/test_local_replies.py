@@ -14,8 +14,10 @@ from meshkit.errors import Code, Reason, ShoalError
 def test_the_details_are_those_of_our_own_error(error: EnvoyError) -> None:
     raised = ShoalError(Reason[error.reason], error.message, retry_after_seconds=error.retry_after_seconds)
     padded = rich_status(error) + "=" * (-len(rich_status(error)) % 4)
-    assert status_pb2.Status.FromString(base64.b64decode(padded)) == status.to_status(raised)
+    told, ours = status_pb2.Status.FromString(base64.b64decode(padded)), status.to_status(raised)
+    assert (told.message, list(told.details)) == (ours.message, list(ours.details))
     assert raised.code == Code[error.code]
+    assert told.code == (code_pb2.RESOURCE_EXHAUSTED if raised.reason is Reason.REQUEST_TOO_LARGE else ours.code)
 
 
 def test_a_reply_has_the_grpc_status_of_its_details() -> None:

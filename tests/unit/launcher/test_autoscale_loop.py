@@ -51,7 +51,14 @@ class Run:
         self._go_on = asyncio.Event()
 
     async def loop(self) -> None:
-        await autoscale(Bounds(2, 8), self.fleet, say=self.said.append, clock=lambda: self._now, sleep=self._sleep)
+        await autoscale(
+            Bounds(2, 8),
+            fleet=self.fleet,
+            view=self.fleet,
+            say=self.said.append,
+            clock=lambda: self._now,
+            sleep=self._sleep,
+        )
 
     async def passes(self, seconds: float) -> None:
         for _ in range(round(seconds / SAMPLE_SECONDS)):
