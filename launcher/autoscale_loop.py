@@ -70,7 +70,7 @@ class _Changes:
         try:
             await self._fleet.scale(SERVICE, wanted, self._say)
             self._refused = None
-        except FleetError as error:
+        except (FleetError, OSError) as error:
             self._refused = wanted
             if is_news:
                 self._say(f"{SERVICE}: not scaled to {wanted}: {error}")

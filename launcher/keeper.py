@@ -41,7 +41,8 @@ class Keeper:
         changed: Callable[["Keeper"], None],
         early_deaths: int = MOST_EARLY_DEATHS,
     ) -> None:
-        """`changed` is told of every change of `state`. `early_deaths` are forgiven before it was ever ready."""
+        """`start` raises OSError if there is nothing to start. `changed` is told of every change of `state`.
+        `early_deaths` are forgiven before it was ever ready."""
         self.process = process
         self.state = State.DOWN
         self.restarts = 0
@@ -81,11 +82,11 @@ class Keeper:
         deaths = 0
         try:
             while not self._released.is_set():
-                code, last_lines = await self._live()
+                end, last_lines = await self._live()
                 if self._released.is_set():
                     break
                 deaths += 1
-                await self._recover(code, last_lines, deaths, delay=backoff.after(self._lived))
+                await self._recover(end, last_lines, deaths, delay=backoff.after(self._lived))
         finally:
             self._ended.set()
 
@@ -107,11 +108,15 @@ class Keeper:
             self.child.kill()
         await self._ended.wait()
 
-    async def _live(self) -> tuple[int, list[str]]:
-        """From start to death, with the news of its readiness in between. Returns the exit code and the last words."""
-        self._began = time.monotonic()
+    async def _live(self) -> tuple[str, list[str]]:
+        """From start to death, with the news of its readiness in between. Returns how it ended and its last words."""
+        self._began, self._lived = time.monotonic(), 0.0
         self.version = self.process.version()
-        self.child = child = await self._start(self.process)
+        try:
+            self.child = child = await self._start(self.process)
+        except OSError as error:
+            # The program may be there again in a moment, when an installation is done.
+            return f"cannot be started: {error}", []
         if self._released.is_set():
             # Let go while it was being started, so that nobody had anything to end.
             child.kill()
@@ -124,7 +129,7 @@ class Keeper:
         self._lived = self.uptime_seconds
         self.child = None
         self._enter(State.DOWN)
-        return code, child.last_lines()
+        return f"ended with {describe_exit(code)}", child.last_lines()
 
     async def _greet(self, child: Child) -> None:
         """Says when the process is ready, and now and then that it is not yet."""
@@ -137,10 +142,10 @@ class Keeper:
         self._enter(State.READY)
         self.was_ready.set()
 
-    async def _recover(self, code: int, last_lines: list[str], deaths: int, *, delay: float) -> None:
+    async def _recover(self, end: str, last_lines: list[str], deaths: int, *, delay: float) -> None:
         given_up = deaths > self._early_deaths and not self.was_ready.is_set()
         outlook = "it never got ready and is given up" if given_up else f"starting again in {delay:.1f} s"
-        self._console.trouble(self.process.name, f"ended with {describe_exit(code)}; {outlook}", last_lines)
+        self._console.trouble(self.process.name, f"{end}; {outlook}", last_lines)
         if given_up:
             raise GaveUpError
         self.restarts += 1

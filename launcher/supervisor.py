@@ -33,7 +33,7 @@ class Supervisor:
         self._home = home
         self._console = console
         self.listeners: list[Callable[[Keeper], None]] = []
-        """They are told whenever a process starts, gets ready or is gone."""
+        """They are told whenever a process starts, gets ready or is gone. An OSError of theirs is said and no more."""
         self._done = {step.name: asyncio.Event() for step in plan.steps}
         self._children: dict[str, Child] = {}
         self._added: set[asyncio.Task[None]] = set()
@@ -144,15 +144,22 @@ class Supervisor:
             self._table.enter(keeper.process, keeper.child.pid)
 
     def _changed(self, keeper: Keeper) -> None:
+        if keeper.child is None:
+            self._children.pop(keeper.process.name, None)
+            if keeper.is_leaving:
+                self.keepers.pop(keeper.process.name, None)
+        for tell in (self._note, *self.listeners):
+            try:
+                tell(keeper)
+            except OSError as error:
+                # A full disk is no reason to stop what runs.
+                self._console.trouble(keeper.process.name, f"that it is {keeper.state} could not be written: {error}")
+
+    def _note(self, keeper: Keeper) -> None:
         if keeper.child:
             self._table.enter(keeper.process, keeper.child.pid)
         else:
             self._table.leave(keeper.process)
-            self._children.pop(keeper.process.name, None)
-            if keeper.is_leaving:
-                self.keepers.pop(keeper.process.name, None)
-        for tell in self.listeners:
-            tell(keeper)
 
     async def _announce(self, when_ready: Callable[[], None]) -> None:
         await self._all_ready([*self._done, *(process.name for process in self._plan.processes)])
@@ -162,7 +169,11 @@ class Supervisor:
         """Runs a step to its end. Raises GaveUpError if it failed and cannot be done without."""
         await self._all_ready(step.needs)
         began = time.monotonic()
-        child = await self._start(step)
+        try:
+            child = await self._start(step)
+        except OSError as error:
+            self._console.trouble(step.name, f"cannot be started: {error}")
+            raise GaveUpError from error
         code = await child.wait()
         del self._children[step.name]
         if code == 0:
@@ -178,13 +189,10 @@ class Supervisor:
         await keeper.run()
 
     async def _start(self, item: Step | Process) -> Child:
+        """Raises OSError."""
         log = self._home.log_of(item.name)
         rotate(log)
-        try:
-            child = await Child.start(item.command, environment={**self._environ, **item.environment}, log=log)
-        except OSError as error:
-            self._console.trouble(item.name, f"cannot be started: {error}")
-            raise GaveUpError from error
+        child = await Child.start(item.command, environment={**self._environ, **item.environment}, log=log)
         self._children[item.name] = child
         return child
 

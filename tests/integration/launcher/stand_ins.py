@@ -94,7 +94,13 @@ class Run:
 @asynccontextmanager
 async def running(plan: Plan, folder: Path) -> AsyncIterator[Run]:
     """Yields when everything is ready, and stops in the end."""
-    run = Run(plan, folder)
+    async with at_work(Run(plan, folder)) as run:
+        yield run
+
+
+@asynccontextmanager
+async def at_work(run: Run) -> AsyncIterator[Run]:
+    """The same with a run that was prepared."""
     work = asyncio.create_task(run.to_its_end())
     ready = asyncio.create_task(run.ready.wait())
     await asyncio.wait({work, ready}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """The supervisor over small stand-in programs: it starts, names deaths, restarts, and leaves nothing behind."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from launcher.keeper import GaveUpError
+from launcher.keeper import GaveUpError, Keeper
 from launcher.plan import Plan, StopStage
 from tests.integration.launcher.stand_ins import (
     PARENT_SERVER,
     SERVER,
     STUBBORN_SERVER,
     Run,
+    at_work,
     is_alive,
     process,
     running,
@@ -170,3 +172,27 @@ async def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: P
     supervisor.kill()
     await supervisor.wait()
     await until(lambda: not is_alive(one) and not is_alive(two), "the end of its processes")
+
+
+async def test_a_program_that_is_away_for_a_moment_is_started_when_it_is_back(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.symlink_to(sys.executable)
+    away = process("service")
+    moved = replace(away, command=(str(program), *away.command[1:]))
+    async with running(Plan(steps=[], processes=[moved]), tmp_path) as run:
+        program.unlink()
+        os.kill(run.pid("service"), signal.SIGKILL)
+        await until(lambda: "cannot be started" in run.said, "a start in vain")
+        program.symlink_to(sys.executable)
+        await until(lambda: "ready again" in run.said, "the restart")
+
+
+async def test_a_change_that_cannot_be_written_down_stops_nothing(tmp_path: Path) -> None:
+    run = Run(Plan(steps=[], processes=[process("service")]), tmp_path)
+
+    def full(keeper: Keeper) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run.supervisor.listeners.append(full)
+    async with at_work(run):
+        assert "that it is ready could not be written" in run.said
