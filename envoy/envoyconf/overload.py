@@ -4,7 +4,7 @@ from envoyconf.extension import EnvoyObject, extension, typed
 
 CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 HEAP = "envoy.resource_monitors.fixed_heap"
-MOST_CONNECTIONS = 20_000
+MOST_CONNECTIONS = 10_000
 
 
 def overload_manager(max_heap_bytes: int) -> EnvoyObject:
