@@ -10,6 +10,7 @@ from typing import Literal
 
 from launcher import certs
 from launcher.certs import FRONT, LOCAL_NAMES, MESH, Issued, Leaf
+from launcher.home import make_private
 from meshkit.mesh_tls import NAME as MESH_NAME
 
 AUTHORITY = "ca"
@@ -46,7 +47,7 @@ class CertsFolder:
         With `renew` the authority alone is kept. New files replace the old ones by renaming. Raises CertsError.
         """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.folder)
             authority, news = self._authority(now)
             outcomes = [Outcome(self.cert_file(AUTHORITY), news, authority.ends)]
             for leaf, wanted in ((FRONT, [*LOCAL_NAMES, *names]), (MESH, [MESH_NAME])):

@@ -38,6 +38,8 @@ def main(context: click.Context) -> None:
 
     Every command reads its settings from SHOAL_* variables; `shoal check` says whether they are good.
     """
+    # What is written, databases and keys among it, is nobody else's to read, whatever the folder allows.
+    os.umask(0o077)
     context.obj = os.environ
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from envoyconf import secrets
 from envoyconf.bootstrap import render
 from envoyconf.topology import Topology
-from launcher.home import Home, write_private
+from launcher.home import Home, make_private, write_private
 from launcher.settings import UpSettings
 from meshkit.identity import IdentitySigner, unchecked
 
@@ -51,7 +51,7 @@ def envoy_topology(settings: UpSettings, home: Home) -> Topology:
 
 
 def _publish(path: str, content: str) -> None:
-    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(Path(path).parent)
     write_private(Path(path), content)
 
 

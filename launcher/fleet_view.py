@@ -36,19 +36,21 @@ class FleetView:
         return sum(status.running + status.waiting for status in told) / slots if slots else None
 
     def replicas(self, service: str) -> int:
-        """How many there are, those that leave not counted."""
-        return len(self._pools.members[service].staying())
+        """How many there are, those that leave not counted, and one that is about to take over from another neither."""
+        return len({member.rank for member in self._pools.members[service].staying()})
 
     async def _row(self, keeper: Keeper, hosts: Mapping[int, Host]) -> ProcessRow:
         process = keeper.process
         in_pool = process.service in self._pools.members
         status = await status_of(process.ports["metrics_port"]) if in_pool and keeper.pid else None
+        # It may have been told by somebody else, with a signal.
+        is_draining = keeper.is_leaving or self._is_leaving(process) or bool(status and status.draining)
         return ProcessRow(
             name=process.name,
             service=process.service or process.name,
             pid=keeper.pid,
             port=next(iter(process.ports.values())),
-            state="draining" if keeper.is_leaving or self._is_draining(process) else keeper.state.value,
+            state="draining" if is_draining else keeper.state.value,
             in_envoy=_in_envoy(hosts.get(process.ports["port"])) if in_pool else "",
             running=status.running if status else None,
             waiting=status.waiting if status else None,
@@ -59,7 +61,7 @@ class FleetView:
             memory_bytes=memory_of(keeper.pid) if keeper.pid else None,
         )
 
-    def _is_draining(self, process: Process) -> bool:
+    def _is_leaving(self, process: Process) -> bool:
         members = self._pools.members.get(process.service, ())
         return any(member.draining for member in members if member.number == process.number)
 

@@ -60,7 +60,7 @@ class Home:
         """Makes the folders, and the mesh secret if there is none. Raises HomeError if that cannot be."""
         try:
             for folder in (self.folder, self.logs, self.valkey_folder):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(folder)
             _keep_or_write(self.secret_file, secrets.token_urlsafe(32))
         except OSError as error:
             raise HomeError(
@@ -84,6 +84,12 @@ class Home:
                     f"Another mesh runs in {self.folder}; stop it, or set SHOAL_HOME to another folder."
                 ) from None
             yield
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder of mode 0700, and those above it that are missing likewise; one that is there stays as it is."""
+    for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def home_faults(folder: str) -> list[str]:

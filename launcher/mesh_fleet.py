@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from launcher.check import is_busy
 from launcher.control.fleet import FleetError
@@ -85,17 +85,19 @@ class MeshFleet:
             await self._replace(service, member, say)
 
     async def _join(self, service: str, ranks: Sequence[int | None], say: Say) -> None:
-        """Starts one more for each rank, all at once, and returns when Envoy sends them calls. Raises FleetError; those
-        that do start stay."""
+        """Starts one more for each rank, and returns when Envoy sends them calls. Raises FleetError; those that did
+        start stay.
+
+        One after the other: a process that starts takes a core for a second, which those that serve may need.
+        """
         free = self._free_numbers(service)
         if len(free) < len(ranks):
             raise FleetError(
                 f"There are free ports for {len(free)} more of {service} only, not for {len(ranks)}; "
                 "those that still drain have theirs until they have ended."
             )
-        members = self._pools.members[service]
-        joining = [members.join(number, rank=rank) for number, rank in zip(free, ranks, strict=False)]
-        await _all(self._start(service, member, say) for member in joining)
+        for number, rank in zip(free, ranks, strict=False):
+            await self._start(service, self._pools.members[service].join(number, rank=rank), say)
 
     async def _start(self, service: str, member: Member, say: Say) -> None:
         """Returns when it takes calls. Raises FleetError if it never does; then it is gone again."""
@@ -137,7 +139,10 @@ class MeshFleet:
     async def _let_go(self, service: str, leaving: Sequence[Member], say: Say) -> None:
         """All at once, for each may have long streams to finish. No new calls for them, then none, then their end."""
         self._pools.publish(service)
-        await _all(self._drain(service, member, say) for member in leaving)
+        drains = (self._drain(service, member, say) for member in leaving)
+        for outcome in await asyncio.gather(*drains, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _drain(self, service: str, member: Member, say: Say) -> None:
         keeper = self._supervisor.keepers[f"{service}-{member.number}"]
@@ -202,10 +207,3 @@ class MeshFleet:
         return [
             number for number in numbers if not any(map(is_busy, self._planner.replica(service, number).ports.values()))
         ]
-
-
-async def _all(work: Iterable[Coroutine[None, None, None]]) -> None:
-    """Does all of it to its end, at once, and then raises the first failure among it."""
-    for outcome in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 from envoyconf.endpoints import Endpoint, endpoints_file, render_endpoints
 from envoyconf.runtime import render_runtime, runtime_file
 from envoyconf.topology import Pool, Topology
-from launcher.home import write_private
+from launcher.home import make_private, write_private
 from launcher.keeper import Keeper, State
 from launcher.members import Members
 
@@ -38,9 +38,7 @@ class Pools:
         """Writes all files for the first time: Envoy does not start without them."""
         for service in self.members:
             for pool in self._clusters[service]:
-                Path(endpoints_file(self._topology.files, pool.name)).parent.mkdir(
-                    mode=0o700, parents=True, exist_ok=True
-                )
+                make_private(Path(endpoints_file(self._topology.files, pool.name)).parent)
             self.publish(service)
 
     def changed(self, keeper: Keeper) -> None:
@@ -75,7 +73,7 @@ class Pools:
             pool.name: len(list(self.members[service])) for service, pools in self._clusters.items() for pool in pools
         }
         file = Path(runtime_file(self._topology.files))
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(file.parent)
         content = render_runtime(self._topology, sizes)
         if not file.exists() or file.read_text() != content:
             write_private(file, content)

@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from meshkit import server_reflection
 from meshkit.guarded_server import Guard, GuardedServer
 from meshkit.mesh_tls import MeshTls
 
@@ -52,7 +52,7 @@ async def start(
     """
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    server_reflection.enable(server, (*services, health.SERVICE_NAME))
     for name in ("", *services):
         await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     try:

@@ -69,7 +69,7 @@ def _unreachable(home: Home, error: OSError | HomeError) -> str:
         return str(error)
     if isinstance(error, PermissionError):
         return f"The mesh in {home.folder} belongs to another user, and only that user can ask it."
-    return f"No mesh runs in {home.folder}; start it with `make run` or `shoal up`."
+    return f"No mesh runs in {home.folder}, or it is stopping; start it with `make run` or `shoal up`."
 
 
 def _understood(line: bytes, home: Home) -> Reply:

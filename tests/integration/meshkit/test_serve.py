@@ -71,6 +71,21 @@ async def test_a_started_server_serves_by_name_and_as_a_whole(served: Served, se
     assert await served.says_hello() == "Hello"
 
 
+@pytest.mark.parametrize("symbol", ["grpc.health.v1.Health", "grpc.health.v1.Health.Check"])
+async def test_reflection_finds_services_and_methods_by_their_names(served: Served, symbol: str) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    [answer] = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    assert answer.file_descriptor_response.file_descriptor_proto
+
+
+async def test_reflection_of_what_is_not_there_is_not_found(served: Served) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="grpc.health.v1.Health.Nothing")
+    [answer] = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 async def test_reflection_lists_what_is_served(served: Served) -> None:
     stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
