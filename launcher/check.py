@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from msgspec.structs import fields
 
 from envoyconf.topology import LOOPBACK
-from launcher import binaries
-from launcher.binaries import MissingBinaryError
 from launcher.home import Home
-from launcher.plan import Binaries, Plan, Process
 from launcher.planner import Planner
+from launcher.processes import binaries
+from launcher.processes.binaries import MissingBinaryError
+from launcher.processes.plan import Binaries, Plan, Process
 from launcher.programs import all_settings, settings_of
 from launcher.settings import UpSettings
 from meshkit.settings import Settings, SettingsError, describe, load, unknown_variables, variable_of

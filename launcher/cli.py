@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launcher.cache_commands import cache
-from launcher.certs_command import certs
+from launcher.cache.commands import cache
+from launcher.certs.command import certs
 from launcher.exits import BAD_SETTINGS, fail, list_faults, loaded
-from launcher.fleet_commands import list_processes, restart_service, scale_service
-from launcher.key_commands import keys
+from launcher.fleet.commands import list_processes, restart_service, scale_service
+from launcher.keys.commands import keys
 from launcher.programs import PROGRAMS
 from launcher.settings import MigrateSettings
 
 if TYPE_CHECKING:
-    from launcher.autoscaling import Bounds
+    from launcher.fleet.autoscaling import Bounds
 
 
 class _Commands(click.Group):
@@ -52,7 +52,7 @@ main.add_command(certs)
 
 
 def _bounds(context: click.Context, parameter: click.Parameter, text: str | None) -> "Bounds | None":
-    from launcher.autoscaling import Bounds
+    from launcher.fleet.autoscaling import Bounds
 
     try:
         return None if text is None else Bounds.parse(text)
@@ -98,7 +98,7 @@ def up(autoscale: "Bounds | None") -> None:
     Exit codes: 0 after an orderly stop, 1 if the mesh cannot start, 2 for bad settings or busy ports.
     """
     from launcher.home import HomeError
-    from launcher.keeper import GaveUpError
+    from launcher.processes.keeper import GaveUpError
     from launcher.up import UncheckedError
     from launcher.up import up as run_mesh
 

@@ -6,7 +6,7 @@ import signal
 
 from xllamacpp import CommonParams, Server
 
-from launcher import binaries
+from launcher.processes import binaries
 from launcher.settings import MODEL_NAME, ModelSettings
 
 

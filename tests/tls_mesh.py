@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher.certs_folder import CertsFolder
+from launcher.certs.folder import CertsFolder
 from meshkit.certificates import client_context
 from tests import certificates
 from tests.mesh import Mesh, running_mesh

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from launcher import binaries
-from launcher.readiness import HttpOk
+from launcher.processes import binaries
+from launcher.processes.readiness import HttpOk
 from load.measuring.home import Home
 from load.measuring.ports import free_port
 

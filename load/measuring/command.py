@@ -10,8 +10,8 @@ import click
 import grpc
 from redis.exceptions import RedisError
 
-from launcher.binaries import MissingBinaryError
 from launcher.operator import OperatorError
+from launcher.processes.binaries import MissingBinaryError
 from load.measuring.generator import MeasurementError
 from load.measuring.home import StartError
 from load.measuring.progress import say

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.child import tail
 from launcher.migrate import migrate_all
-from launcher.readiness import Probe, until_ready
+from launcher.processes.child import tail
+from launcher.processes.readiness import Probe, until_ready
 from launcher.settings import MigrateSettings
 
 START_SECONDS = 60.0

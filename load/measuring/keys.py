@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from launcher.keys import open_keys
+from launcher.keys.client import open_keys
 from launcher.settings import OperatorSettings
 from load.measuring.home import Home
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from envoyconf.topology import Topology
-from launcher import binaries
-from launcher.readiness import HttpOk, RedisPong
+from launcher.processes import binaries
+from launcher.processes.readiness import HttpOk, RedisPong
 from load.measuring.home import Home
 from load.measuring.ports import free_port, free_shift
 from load.measuring.rpc import Rpc

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from launcher import binaries
+from launcher.processes import binaries
 from tests.backends import wait_until
 from tests.mesh import Mesh, running_mesh
 from tests.simulated_model import ModelProcess, model_process

@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 
-from launcher.certs_folder import CertsFolder
+from launcher.certs.folder import CertsFolder
 from meshkit.channel import open_channel
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from launcher.envoy_admin import EnvoyAdmin
+from launcher.edge.admin import EnvoyAdmin
 from meshkit.identity import IdentitySigner
 from tests.faults.waiting import until
 from tests.mesh import Mesh

@@ -11,7 +11,7 @@ import grpc
 import httpx
 import pytest
 
-from launcher.process_status import status_of
+from launcher.processes.status import status_of
 from meshkit.errors import Code, Reason
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc

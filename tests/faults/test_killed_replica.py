@@ -9,7 +9,7 @@ import aiohttp
 import grpc
 import pytest
 
-from launcher.envoy_admin import EnvoyAdmin
+from launcher.edge.admin import EnvoyAdmin
 from tests.faults.bystanders import BystandersOf
 from tests.faults.callers import Caller, caller_of
 from tests.faults.held_streams import WHOLE, held_streams

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from launcher.process_status import status_of
+from launcher.processes.status import status_of
 from meshkit.errors import Code, Reason
 from shoal.agent.v1 import agent_pb2 as pb
 from tests.faults.callers import Caller, caller_of, turn

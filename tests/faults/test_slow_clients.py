@@ -13,7 +13,7 @@ from itertools import cycle, islice
 import pytest
 from hyperframe.frame import HeadersFrame, RstStreamFrame, SettingsFrame
 
-from launcher.process_status import status_of
+from launcher.processes.status import status_of
 from shoal.agent.v1 import agent_pb2 as pb
 from tests.faults.bystanders import BystandersOf
 from tests.faults.footprint import Peaks

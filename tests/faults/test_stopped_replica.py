@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from launcher.process_status import status_of
+from launcher.processes.status import status_of
 from shoal.agent.v1 import agent_pb2
 from tests.faults.bystanders import BystandersOf
 from tests.faults.callers import Caller, Surface, caller_of

@@ -13,7 +13,7 @@ import aiohttp
 import grpc
 import pytest
 
-from launcher.certs_folder import CertsFolder
+from launcher.certs.folder import CertsFolder
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
 from tests import certificates

@@ -19,7 +19,7 @@ from envoyconf import secrets
 from envoyconf.bootstrap import render
 from envoyconf.golden import watched_files
 from envoyconf.topology import LOOPBACK, FloodGuard, Topology
-from launcher.certs_folder import CertsFolder
+from launcher.certs.folder import CertsFolder
 from meshkit.mesh_tls import NAME, MeshTls
 from shoal.external import rls_pb2_grpc
 from tests.integration.upstreams import HOLD, EchoAgent, Pairs, ScriptedLimiter, echo_gateway, grpc_server, pems

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from envoyconf.tls import MESH_NAME
 from envoyconf.topology import LOOPBACK, TlsFiles
-from launcher.certs_folder import CertsFolder
+from launcher.certs.folder import CertsFolder
 from meshkit import mesh_tls
 from tests import certificates
 from tests.integration.front_door import (

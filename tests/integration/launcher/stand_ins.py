@@ -12,9 +12,9 @@ import psutil
 
 from launcher.console import Console
 from launcher.home import Home
-from launcher.plan import Plan, Process, Step, StopStage
-from launcher.readiness import HttpOk
-from launcher.supervisor import Supervisor
+from launcher.processes.plan import Plan, Process, Step, StopStage
+from launcher.processes.readiness import HttpOk
+from launcher.processes.supervisor import Supervisor
 from load.measuring.ports import free_port
 
 SERVER = """

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.child import Child
 from launcher.console import Console
-from launcher.keeper import GaveUpError, Keeper
-from launcher.plan import Plan, Process
+from launcher.processes.child import Child
+from launcher.processes.keeper import GaveUpError, Keeper
+from launcher.processes.plan import Plan, Process
 from tests.integration.launcher.stand_ins import STUBBORN_SERVER, is_alive, process, running, until
 
 FAILS = "print('the reason why'); raise SystemExit(3)"

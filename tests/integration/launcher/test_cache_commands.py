@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from launcher import binaries, cache_options
+from launcher.cache import options as cache_options
 from launcher.cli import main
+from launcher.processes import binaries
 from load.measuring.ports import free_port
 
 KEY = "a" * 64

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from launcher import binaries
 from launcher.cli import main
+from launcher.processes import binaries
 from launcher.up import UncheckedError, up
 from load.measuring.ports import free_port
 from tests.mesh import free_shift

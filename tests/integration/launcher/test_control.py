@@ -180,7 +180,9 @@ async def test_without_a_mesh_the_command_says_how_to_start_one(tmp_path: Path, 
         home.folder.mkdir(parents=True)
     with pytest.raises(ControlError) as told:
         await changed(home, SCALE)
-    assert str(told.value) == f"No mesh runs in {home.folder}, or it is stopping; start it with `make run` or `shoal up`."
+    assert (
+        str(told.value) == f"No mesh runs in {home.folder}, or it is stopping; start it with `make run` or `shoal up`."
+    )
 
 
 async def test_the_socket_of_a_mesh_that_is_gone_is_no_mesh(home: Home) -> None:

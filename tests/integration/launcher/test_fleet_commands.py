@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher import binaries
 from launcher.control.fleet import FleetError
 from launcher.control.server import listening
 from launcher.home import Home
+from launcher.processes import binaries
 from tests.integration.launcher.scripted_fleet import ScriptedFleet
 from tests.integration.launcher.stand_ins import until
 
@@ -95,4 +95,7 @@ async def test_the_processes_are_shown_as_a_table_or_as_json(fleet: ScriptedFlee
 @pytest.mark.parametrize("arguments", [["ps"], ["scale", "agent", "2"], ["restart", "agent"]], ids=" ".join)
 async def test_without_a_mesh_a_command_says_how_to_start_one(tmp_path: Path, arguments: list[str]) -> None:
     code, _, errors = await shoal(tmp_path, *arguments)
-    assert (code, errors) == (1, f"No mesh runs in {tmp_path}, or it is stopping; start it with `make run` or `shoal up`.\n")
+    assert (code, errors) == (
+        1,
+        f"No mesh runs in {tmp_path}, or it is stopping; start it with `make run` or `shoal up`.\n",
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.keeper import GaveUpError
-from launcher.plan import Plan
+from launcher.processes.keeper import GaveUpError
+from launcher.processes.plan import Plan
 from tests.integration.launcher.stand_ins import SERVER, STUBBORN_SERVER, Run, is_alive, process, running, until
 
 FAILS = "raise SystemExit(3)"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.child import tail
 from launcher.home import Home, HomeError, home_faults, rotate, write_private
+from launcher.processes.child import tail
 
 
 def mode(path: Path) -> int:

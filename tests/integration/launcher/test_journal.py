@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.warming.journal import JournalError, open_journal
+from launcher.cache.warming.journal import JournalError, open_journal
 
 
 def test_what_is_finished_is_known_to_the_next_run_until_its_time_is_over(tmp_path: Path) -> None:

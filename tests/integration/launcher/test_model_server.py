@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from launcher import binaries
+from launcher.processes import binaries
 from launcher.settings import MODEL_NAME
 from load.measuring.ports import free_port
 from tests.backends import wait_until

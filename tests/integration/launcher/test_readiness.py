@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from launcher.readiness import HttpOk, Probe, RedisPong, until_ready
+from launcher.processes.readiness import HttpOk, Probe, RedisPong, until_ready
 from load.measuring.ports import free_port
 from tests.certificates import localhost
 

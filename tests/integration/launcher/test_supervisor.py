@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.keeper import GaveUpError, Keeper
-from launcher.plan import Plan, StopStage
+from launcher.processes.keeper import GaveUpError, Keeper
+from launcher.processes.plan import Plan, StopStage
 from tests.integration.launcher.stand_ins import (
     PARENT_SERVER,
     SERVER,
@@ -28,7 +28,7 @@ from tests.integration.launcher.stand_ins import (
 ROOT = Path(__file__).resolve().parents[3]
 SUPERVISOR = """
 import asyncio, pathlib, sys
-from launcher.plan import Plan
+from launcher.processes.plan import Plan
 from tests.integration.launcher.stand_ins import Run, STUBBORN_SERVER, process
 async def main():
     processes = [process("one"), process("two", program=STUBBORN_SERVER)]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from launcher import tenants
-from launcher.keys import open_keys
+from launcher.keys import tenants
+from launcher.keys.client import open_keys
 from launcher.settings import OperatorSettings
 from load.measuring.ports import free_port
 

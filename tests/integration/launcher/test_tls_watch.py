@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.tls_watch import watch_certificate
+from launcher.edge.tls_watch import watch_certificate
 from tests import certificates
 
 TIMEOUT_SECONDS = 20.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.warming.front_door import NoAnswerError, open_front_door
+from launcher.cache.warming.front_door import NoAnswerError, open_front_door
 from tests.certificates import localhost
 
 

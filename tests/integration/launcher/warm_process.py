@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from launcher import binaries
+from launcher.processes import binaries
 
 KEY = "sk-shoal-of-the-test"
 KEPT = {

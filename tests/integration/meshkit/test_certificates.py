@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from launcher.certs_folder import CertsFolder
+from launcher.certs.folder import CertsFolder
 from meshkit import certificates as checks
 from meshkit.settings import MeshTlsSettings, SettingsError, load
 from tests import certificates

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher import binaries
+from launcher.processes import binaries
 from load.measuring.ports import free_port
 from tests.backends import accepts_connections, wait_until
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from launcher.autoscale_loop import SAMPLE_SECONDS, autoscale
-from launcher.autoscaling import SERVICE, Bounds
 from launcher.control.fleet import FleetError
+from launcher.fleet.autoscale_loop import SAMPLE_SECONDS, autoscale
+from launcher.fleet.autoscaling import SERVICE, Bounds
 
 
 class Fleet:

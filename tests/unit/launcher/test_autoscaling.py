@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envoyconf.topology import Topology
-from launcher.autoscaling import COOLDOWN_SECONDS, MOST, WINDOW_SECONDS, Autoscaler, Bounds
+from launcher.fleet.autoscaling import COOLDOWN_SECONDS, MOST, WINDOW_SECONDS, Autoscaler, Bounds
 
 BOUNDS = Bounds(2, 8)
 STEP = 5.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.autoscaling import Bounds
+from launcher.fleet.autoscaling import Bounds
 from load.autoscaling import DAY_SECONDS, SAMPLE_SECONDS, Day, day, plot, summary
 
 HOUR = 3600 // SAMPLE_SECONDS

@@ -1,6 +1,6 @@
 """The delays before a restart."""
 
-from launcher.backoff import Backoff
+from launcher.processes.backoff import Backoff
 
 
 def test_delays_double_up_to_ten_seconds() -> None:

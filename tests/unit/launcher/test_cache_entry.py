@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from launcher import cache_entry
+from launcher.cache import entry as cache_entry
 from shoal.cache.v1 import cache_pb2
 
 

@@ -3,8 +3,8 @@
 import json
 
 from envoyconf.topology import Topology
-from launcher import cache_stats
-from launcher.cache_policies import POLICIES
+from launcher.cache import stats as cache_stats
+from launcher.cache.policies import POLICIES
 from shoal.cache.v1 import cache_pb2
 
 STATS = cache_pb2.StatsResponse(

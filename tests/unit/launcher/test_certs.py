@@ -6,8 +6,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from launcher import certs
-from launcher.certs import FRONT, LOCAL_NAMES, MESH, Issued
+from launcher.certs import authority as certs
+from launcher.certs.authority import FRONT, LOCAL_NAMES, MESH, Issued
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
 DAY = timedelta(days=1)

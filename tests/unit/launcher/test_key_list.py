@@ -4,7 +4,7 @@ import json
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from launcher.key_list import as_json, as_table
+from launcher.keys.listing import as_json, as_table
 from shoal.ratelimit.v1.ratelimit_pb2 import ApiKey
 
 GOOD = ApiKey(id="key_1", tenant="acme", tier="basic", name="the app", created=Timestamp(seconds=0))

@@ -1,6 +1,6 @@
 """Who is in a pool: the places that replicas get, and the order in which they count."""
 
-from launcher.members import Member, Members
+from launcher.fleet.members import Member, Members
 
 
 def members_of(*numbers: int) -> Members:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from launcher.home import Home
-from launcher.plan import Binaries, Plan, Process, StopStage
 from launcher.planner import Planner
-from launcher.readiness import HttpOk
+from launcher.processes.plan import Binaries, Plan, Process, StopStage
+from launcher.processes.readiness import HttpOk
 from launcher.settings import UpSettings
 
 HOME = Home(Path("/home-of-the-mesh"))

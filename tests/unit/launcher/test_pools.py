@@ -11,9 +11,9 @@ import yaml
 from envoyconf.load_balancing import LoadBalancing
 from envoyconf.topology import Topology
 from launcher.console import Console
-from launcher.keeper import Keeper, State
-from launcher.plan import Process, StopStage
-from launcher.pools import Pools
+from launcher.fleet.pools import Pools
+from launcher.processes.keeper import Keeper, State
+from launcher.processes.plan import Process, StopStage
 
 FIRST_AGENT, FIRST_LIMITER = 8121, 8101
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from launcher.control.fleet import ProcessRow
-from launcher.process_list import as_json, as_table
+from launcher.fleet.listing import as_json, as_table
 
 DEFAULTS: dict[str, Any] = {
     "name": "agent-1", "service": "agent", "pid": 4242, "port": 8121, "state": "ready", "in_envoy": "healthy",

@@ -1,6 +1,6 @@
 """What becomes of a certificate that is replaced, decided from look to look."""
 
-from launcher.tls_watch import Fault, Pair, Watch
+from launcher.edge.tls_watch import Fault, Pair, Watch
 
 FIRST, SECOND = Pair("certificate 1", "key 1"), Pair("certificate 2", "key 2")
 MIXED = Fault("the key is not that of the certificate")

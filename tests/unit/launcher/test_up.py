@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from launcher.envoy_files import envoy_topology
+from launcher.edge.files import envoy_topology
 from launcher.home import Home
 from launcher.settings import UpSettings
 from meshkit.identity import Authentication, IdentitySigner

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from launcher import versions
+from launcher.processes import versions
 
 REVISION = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"
 OTHER = "f" * 40

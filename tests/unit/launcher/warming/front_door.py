@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from launcher.warming.answers import Reply
-from launcher.warming.front_door import NoAnswerError
-from launcher.warming.journal import Journal
-from launcher.warming.report import Report
-from launcher.warming.tasks import BadLine, Task, Wishes, read_tasks
-from launcher.warming.warmer import Warmer
+from launcher.cache.warming.answers import Reply
+from launcher.cache.warming.front_door import NoAnswerError
+from launcher.cache.warming.journal import Journal
+from launcher.cache.warming.report import Report
+from launcher.cache.warming.tasks import BadLine, Task, Wishes, read_tasks
+from launcher.cache.warming.warmer import Warmer
 
 USAGE = {"input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from launcher.warming.answers import KeyRefused, NotNow, Outcome, Reply, Result, TooOld, Usage, Verdict, judge
-from launcher.warming.tasks import Task, Wishes, task_of
+from launcher.cache.warming.answers import KeyRefused, NotNow, Outcome, Reply, Result, TooOld, Usage, Verdict, judge
+from launcher.cache.warming.tasks import Task, Wishes, task_of
 
 USAGE = {"input_tokens": 10, "output_tokens": 20, "cost_usd": 0.5}
 

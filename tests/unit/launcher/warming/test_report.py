@@ -1,7 +1,7 @@
 """What a run says at its end."""
 
-from launcher.warming.answers import Outcome, Result, Usage
-from launcher.warming.report import ASKED_AGAIN, SHOWN_LINES, Report
+from launcher.cache.warming.answers import Outcome, Result, Usage
+from launcher.cache.warming.report import ASKED_AGAIN, SHOWN_LINES, Report
 
 
 def report_of(*results: Result) -> Report:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launcher.warming.tasks import LINE_MAX_BYTES, BadLine, Task, Wishes, count_lines, read_tasks, task_of
+from launcher.cache.warming.tasks import LINE_MAX_BYTES, BadLine, Task, Wishes, count_lines, read_tasks, task_of
 
 WISHES = Wishes(ttl_seconds=86_400, tags=("faq",))
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from launcher.warming.answers import Reply
-from launcher.warming.tasks import BadLine, Task, Wishes, read_tasks
-from launcher.warming.warmer import MOST_GIVEN_UP
+from launcher.cache.warming.answers import Reply
+from launcher.cache.warming.tasks import BadLine, Task, Wishes, read_tasks
+from launcher.cache.warming.warmer import MOST_GIVEN_UP
 from tests.unit.launcher.warming.front_door import KEPT, Run, answer, busy
 
 FISH, TREES = '"fish"', '"trees"'

@@ -1,0 +1,1 @@
+"""`shoal cache`: what an operator does with kept answers."""

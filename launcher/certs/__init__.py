@@ -1,0 +1,1 @@
+"""`shoal certs`: a local authority and what it signs."""

@@ -1,0 +1,1 @@
+"""The mesh's Envoy: its files, its admin port, its replacement."""

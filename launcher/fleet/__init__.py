@@ -1,0 +1,1 @@
+"""The pools of replicas while the mesh runs: scaled, restarted, looked at."""

@@ -1,0 +1,1 @@
+"""`shoal keys`: API keys and tenants."""

@@ -1,0 +1,1 @@
+"""The processes of the mesh: planned, started, kept running, stopped in order."""
