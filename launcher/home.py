@@ -87,9 +87,12 @@ class Home:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder of mode 0700, and those above it that are missing likewise; one that is there stays as it is."""
-    for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
+    """Makes a folder of mode 0700, and those above it that are missing likewise; one that is there stays as it is.
+
+    Raises OSError, also if there is something else in its place.
+    """
+    for place in (*(place for place in reversed(folder.parents) if not place.exists()), folder):
+        place.mkdir(mode=0o700, exist_ok=True)
 
 
 def home_faults(folder: str) -> list[str]:

@@ -147,9 +147,8 @@ async def replaced(
     epoch = (await admin.server()).epoch + 1
     say("envoy: starting another one")
     await start(hot_restart.successor(epoch), TakenOver(admin, epoch))
-    say(
-        f"envoy: the new one takes new connections; within {hot_restart.drain_seconds} s the old one sends its clients over"
-    )
+    drain_seconds, overlap_seconds = hot_restart.drain_seconds, hot_restart.overlap_seconds
+    say(f"envoy: the new one takes new connections; within {drain_seconds} s the old one sends its clients over")
     await until_alone(admin, epoch)
     say(f"envoy: the old one has nothing left to do; it ends {overlap_seconds:.0f} s after the new one began")
 
