@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import time
 from collections.abc import Coroutine, Mapping
@@ -47,6 +48,7 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
     began = time.monotonic()
     console = Console()
     console.say("Shoal is starting ...")
+    _allow_files()
     await _check(environ)
     settings = load(UpSettings, environ)
     home, topology = Home.at(settings.home), settings.topology()
@@ -127,6 +129,12 @@ async def _autoscaled(
 ) -> None:
     await since.wait()
     await autoscale_by(bounds, fleet=fleet, view=view, say=console.say)
+
+
+def _allow_files() -> None:
+    """Every connection is a file, and shells often allow 1024 where the system allows more. Children inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _check(environ: Mapping[str, str]) -> None:

@@ -78,16 +78,9 @@ class _Options(msgspec.Struct):
 class Server(msgspec.Struct):
     """An Envoy by its own account."""
 
-    version: str
-    """Commit, number and kind of its build, with slashes in between."""
     state: str
     """LIVE when it serves."""
     command_line_options: _Options
-
-    @property
-    def number(self) -> str:
-        """Its version as people write it, such as 1.40.0."""
-        return self.version.split("/")[1]
 
     @property
     def epoch(self) -> int:

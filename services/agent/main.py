@@ -38,8 +38,8 @@ STATE_TIMEOUT_SECONDS = 1.0
 MODEL_KEEPALIVE_SECONDS = 4.0
 """Model servers hang up on idle connections, many after 5 s; a call that meets this would fail."""
 LONGEST_WAIT_SECONDS = 30.0
-"""For a slot. Whoever waits hears nothing, and Envoy gives up calls of which it hears nothing for 120 s: two replicas
-that refuse after so long, and one that begins, are within that."""
+"""For a slot. Whoever waits hears nothing, and Envoy gives up streams of which it hears nothing for 120 s or more: two
+replicas that refuse after so long, and one that begins, are within that."""
 RENEWALS = 16
 """Stale answers that are computed anew at the same time."""
 RENEWAL_SECONDS = 120.0

@@ -155,7 +155,7 @@ async def test_others_do_not_notice_and_it_serves_again(
         await others.during("an agent is killed", spared="agent-2")
     await back_in_pool(wide_mesh, "agent-2", pid=pid, replicas=AGENTS)
     await all_agents_take_turns(caller)
-    assert "agent-2" in wide_mesh.output()
+    assert "agent-2        ended with signal SIGKILL" in wide_mesh.output()
 
 
 async def test_what_it_had_reserved_comes_back(wide_mesh: Mesh) -> None:

@@ -50,7 +50,7 @@ async def test_a_configuration_that_envoy_refuses_is_found_before_anything_start
 
 async def test_envoy_tells_its_version_and_its_epoch(door: Door) -> None:
     server = await door[1].admin.server()
-    assert (server.number.count("."), server.epoch, server.state) == (2, 0, "LIVE")
+    assert (server.epoch, server.state) == (0, "LIVE")
 
 
 async def test_a_door_that_is_shut_lets_streams_end_and_nobody_in(door: Door) -> None:
