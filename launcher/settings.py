@@ -23,6 +23,9 @@ from meshkit.settings import (
 
 MODEL_NAME = "smollm2-135m-instruct"
 
+MOST_REQUESTS = 4_294_967_295
+"""What Envoy counts them in: 32 bits."""
+
 Home = Annotated[str, Meta(min_length=1, description="Folder for what is kept: keys, databases, logs.")]
 SecretFile = Annotated[
     str, Meta(description="File with the secret that signs identities. Empty: <home>/mesh-secret, made when missing.")
@@ -58,7 +61,10 @@ class UpSettings(MeshTlsSettings, frozen=True, kw_only=True):
     admin_port: Annotated[Port, Meta(description="Envoy's administration and metrics.")] = 9901
     port_shift: PortShift = 0
     trusted_hops: Annotated[
-        int, Meta(ge=0, description="Proxies of yours in front of the front door whose X-Forwarded-For is believed.")
+        int,
+        Meta(
+            ge=0, le=100, description="Proxies of yours in front of the front door whose X-Forwarded-For is believed."
+        ),
     ] = 0
     limits_redis_url: Annotated[str, Meta(description="Redis for limits (noeviction). Empty: a local Valkey.")] = ""
     state_redis_url: Annotated[str, Meta(description="Redis for sessions (noeviction). Empty: a local Valkey.")] = ""
@@ -79,23 +85,30 @@ class UpSettings(MeshTlsSettings, frozen=True, kw_only=True):
         int, Meta(ge=0, le=10_000, description="How many turns wait in an agent for a slot; it refuses more at once.")
     ] = 64
     model_timeout_seconds: Annotated[
-        float, Meta(gt=0, description="How long a model may be silent. Envoy's idle timeout is longer than that.")
+        float,
+        Meta(gt=0, le=86_400, description="How long a model may be silent. Envoy's idle timeout is longer than that."),
     ] = 120.0
     stream_max_seconds: Annotated[
-        float, Meta(gt=0, le=86_400, description="How long a call or a stream may take, and so how long draining may.")
+        float,
+        Meta(ge=0.1, le=86_400, description="How long a call or a stream may take, and so how long draining may."),
     ] = 900.0
     slow_client_seconds: Annotated[
-        float, Meta(gt=0, le=3_600, description="How long a client may take to read what waits for it.")
+        float, Meta(ge=0.1, le=3_600, description="How long a client may take to read what waits for it.")
     ] = 30.0
     flood_per_second: Annotated[
-        int, Meta(ge=1, description="Requests per second from one address (IPv6: one /64), whoever makes them.")
+        int,
+        Meta(
+            ge=1,
+            le=MOST_REQUESTS,
+            description="Requests per second from one address (IPv6: one /64), whoever makes them.",
+        ),
     ] = 1000
-    flood_burst: Annotated[int, Meta(ge=1, description="How many of those may come at once.")] = 2000
+    flood_burst: Annotated[int, Meta(ge=1, le=MOST_REQUESTS, description="How many of those may come at once.")] = 2000
     envoy_max_heap_bytes: Annotated[
-        int, Meta(ge=128 << 20, description="What Envoy's memory may grow to; it sheds load before that.")
+        int, Meta(ge=128 << 20, le=1 << 50, description="What Envoy's memory may grow to; it sheds load before that.")
     ] = 1 << 30
     drain_seconds: Annotated[
-        float, Meta(ge=0, description="On SIGTERM to a service: how long its running calls may take to end.")
+        float, Meta(ge=0, le=86_400, description="On SIGTERM to a service: how long its running calls may take to end.")
     ] = 5.0
 
     def faults(self) -> list[str]:

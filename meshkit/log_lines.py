@@ -19,11 +19,15 @@ class LogLines(Generic[T]):
     line itself, and lines that are rendered in a row cost a fraction of lines between other work. What has been told is
     written before the process ends, unless it is killed.
 
+    Lines that cannot be written, as on a full disk, are dropped and counted: no call fails for want of a log.
+
     Any thread may tell lines; one without an event loop writes at once. What is told must not be changed afterwards.
     """
 
     def __init__(self, stream: TextIO, *, render: Callable[[Sequence[T]], str]) -> None:
         """`render` makes a line, with its end, of each thing that was told. It must never fail."""
+        self.dropped = 0
+        """Lines whose write failed. What of them the stream has kept may still come with later ones."""
         self._stream = stream
         self._render = render
         self._gathered: list[T] = []
@@ -58,6 +62,11 @@ class LogLines(Generic[T]):
     def _write(self) -> None:
         with self._lock:
             lines, self._gathered, self._writer = self._gathered, [], None
-            if lines:
-                self._stream.write(self._render(lines))
+            if not lines:
+                return
+            text = self._render(lines)
+            try:
+                self._stream.write(text)
                 self._stream.flush()
+            except OSError:
+                self.dropped += len(lines)

@@ -109,15 +109,20 @@ class ServiceSettings(MeshTlsSettings, frozen=True, kw_only=True):
     ] = ""
     drain_notice_seconds: Annotated[
         float,
-        msgspec.Meta(ge=0, description="On SIGTERM: how long to go on serving while Envoy learns of NOT_SERVING."),
+        msgspec.Meta(
+            ge=0, le=86_400, description="On SIGTERM: how long to go on serving while Envoy learns of NOT_SERVING."
+        ),
     ] = 1.5
     drain_seconds: Annotated[
-        float, msgspec.Meta(ge=0, description="On SIGTERM, after the notice: how long running calls may take to end.")
+        float,
+        msgspec.Meta(
+            ge=0, le=86_400, description="On SIGTERM, after the notice: how long running calls may take to end."
+        ),
     ] = 900.0
     stream_max_seconds: Annotated[
         float,
         msgspec.Meta(
-            gt=0,
+            ge=0.1,
             le=86_400,
             description="How long any call or stream may take; then it ends with DEADLINE_EXCEEDED.",
         ),
@@ -125,7 +130,7 @@ class ServiceSettings(MeshTlsSettings, frozen=True, kw_only=True):
     slow_client_seconds: Annotated[
         float,
         msgspec.Meta(
-            gt=0,
+            ge=0.1,
             le=3_600,
             description="How long a message of a stream may wait for its caller to read; then the call ends with "
             "DEADLINE_EXCEEDED.",

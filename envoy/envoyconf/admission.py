@@ -1,13 +1,15 @@
-"""Admission control: when most calls to a pool fail, a part of them is refused before they cost anything."""
+"""Admission control: when nearly all calls to a pool fail, a part of them is refused before they cost anything."""
 
 from envoyconf.extension import EnvoyObject, extension
 
-FAILURES = frozenset({2, 13, 14, 15})
-"""UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS. The others are an answer, or what a stranger can provoke at will."""
+FAILURES = frozenset({14, 15})
+"""UNAVAILABLE and DATA_LOSS. The others are an answer, or what a stranger can provoke at will; INTERNAL too, with a
+header that gRPC's own core does not understand."""
 LAST_STATUS = 16
 WINDOW_SECONDS = 5
-SUCCESSES_WANTED_PERCENT = 40
-"""Less than the half that is left when one of two replicas refuses and each call is made again at the other one."""
+SUCCESSES_WANTED_PERCENT = 5
+"""Nearly nothing succeeds any more. One caller who fills all slots, or whose model is down, must not be able to have
+others refused, whose answers may be in the cache."""
 MOST_REFUSED_PERCENT = 60
 """The others always pass, and so find out when the pool has recovered."""
 CALLS_PER_SECOND = 20

@@ -9,14 +9,17 @@ from envoyconf.tls import upstream_socket
 from envoyconf.topology import Pool, Protocol, Topology, otlp_address
 
 OTLP_CLUSTER = "otlp"
+OPEN_CLUSTER = "agent-open"
+OPEN_CALLS = 64
+"""What strangers may ask of all agents at once without a token: their health, and what they offer."""
 MOST_LOAD_PERCENT = 200
 """What an agent may have of the mean load before calls that hash to it go to the next one."""
 HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def clusters(topology: Topology) -> list[EnvoyObject]:
-    """One cluster for each pool, and one for the trace collector if there is one."""
-    of_pools = [pool_cluster(topology, pool) for pool in topology.pools()]
+    """One cluster for each pool, another one of the agents, and one for the trace collector if there is one."""
+    of_pools = [*(pool_cluster(topology, pool) for pool in topology.pools()), open_cluster(topology)]
     if topology.otlp_endpoint is None:
         return of_pools
     return [*of_pools, otlp_cluster(topology.otlp_endpoint)]
@@ -35,9 +38,28 @@ def pool_cluster(topology: Topology, pool: Pool) -> EnvoyObject:
         "health_checks": [health_check(pool)],
         "outlier_detection": outlier_detection(),
         "circuit_breakers": circuit_breakers(pool),
-        "typed_extension_protocol_options": upstream_protocol(topology, pool),
+        "typed_extension_protocol_options": upstream_protocol(pool, filters=pool_filters(topology, pool)),
         **transport(topology, pool),
     }
+
+
+def open_cluster(topology: Topology) -> EnvoyObject:
+    """The agents once more, for calls of strangers that spend no tokens. What these hold takes no place from turns, and
+    how they end says nothing about the agents.
+    """
+    agents = topology.agent
+    few = dict.fromkeys(breaker_limits(agents, agents.replicas), OPEN_CALLS)
+    cluster = pool_cluster(topology, agents) | {
+        "name": OPEN_CLUSTER,
+        "eds_cluster_config": {
+            "service_name": agents.name,
+            "eds_config": endpoint_source(topology.files, agents.name),
+        },
+        "circuit_breakers": {"thresholds": [few]},
+        "typed_extension_protocol_options": upstream_protocol(agents, filters=[]),
+    }
+    del cluster["outlier_detection"]
+    return cluster
 
 
 def balancing(topology: Topology, pool: Pool) -> EnvoyObject:
@@ -119,13 +141,17 @@ def circuit_breakers(pool: Pool) -> EnvoyObject:
     }
 
 
-def upstream_protocol(topology: Topology, pool: Pool) -> EnvoyObject:
+def pool_filters(topology: Topology, pool: Pool) -> list[EnvoyObject]:
+    """What calls pass on their way to a replica, if anything."""
+    return [admission_control(pool.name), upstream_codec()] if pool == topology.agent else []
+
+
+def upstream_protocol(pool: Pool, *, filters: list[EnvoyObject]) -> EnvoyObject:
     """How connections to a pool are kept. They idle for less time than the servers' keep-alive, so Envoy ends them."""
     spoken = {
         Protocol.GRPC: {"http2_protocol_options": upstream_http2()},
         Protocol.HTTP1: {"http_protocol_options": {}},
     }
-    filters = [admission_control(pool.name), upstream_codec()] if pool == topology.agent else []
     options = typed(
         HTTP_OPTIONS,
         common_http_protocol_options={"idle_timeout": "30s"},

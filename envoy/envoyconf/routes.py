@@ -1,5 +1,6 @@
 """Which request goes where, how long it may take, and when it is tried again."""
 
+from envoyconf.clusters import OPEN_CLUSTER
 from envoyconf.extension import EnvoyObject, extension, typed
 from envoyconf.filters import limiter_disabled, masked_address, open_limiter
 from envoyconf.load_balancing import HashKey, LoadBalancing
@@ -7,6 +8,7 @@ from envoyconf.route_names import AGENT_API, OTHER, PATHS, RPCS
 from envoyconf.topology import FailOpen, Topology
 
 HEALTH_API = "/grpc.health.v1."
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 REFLECTION_API = "/grpc.reflection."
 OPENAI_API = "/v1/"
 EXECUTE = f"{AGENT_API}AgentService/Execute"
@@ -17,6 +19,11 @@ IN_ONE_PIECE = (EXECUTE, "/api/v1/task", "/v1/chat/completions")
 of REST."""
 SESSION_HEADER = "x-session-id"
 ADDRESS_HEADER = "x-shoal-client-address"
+OPEN_SECONDS = 10
+"""How long a call may take that spends no tokens: nobody holds a place for free. That leaves out Health/Watch."""
+HEADERS_SECONDS = 60
+"""How long an agent may take to begin an answer: to wait for a slot and to look what it knows. A request that never
+becomes whole gets none."""
 BACKSTOP_SECONDS = 10
 """So much later than our services Envoy ends a call that takes too long."""
 # For calls that do no harm when they are made twice.
@@ -54,7 +61,9 @@ def inner_routes(topology: Topology) -> EnvoyObject:
             for rpc in WRITES
         ],
         hashed(route(topology, {"path": EXECUTE, "grpc": {}}, agent, retry_on=UNAVAILABLE), by_agent),
-        hashed(route(topology, {"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE), by_agent),
+        hashed(
+            beginning_soon(route(topology, {"prefix": AGENT_API, "grpc": {}}, agent, retry_on=UNAVAILABLE)), by_agent
+        ),
         hashed(route(topology, {"prefix": "/shoal.cache.v1.", "grpc": {}}, cache, retry_on=UNAVAILABLE), by_answer),
         route(topology, {"prefix": "/shoal.ratelimit.v1.", "grpc": {}}, ratelimit, retry_on=NOT_CONNECTED),
         route(topology, {"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE),
@@ -74,20 +83,37 @@ def redirect_routes(tls_port: int) -> EnvoyObject:
 
 
 def _grpc_routes(topology: Topology) -> list[EnvoyObject]:
-    agent, by_caller = topology.agent.name, front_hash(topology.load_balancing)
-    health = route(topology, {"prefix": HEALTH_API, "grpc": {}}, agent, retry_on=UNAVAILABLE)
     return [
         *[_agent_route(topology, prefix, name) for prefix, name in RPCS.items()],
         # Who asks for the health of the agents asks the one that his calls go to.
-        hashed(health, by_caller) | unlimited(),
-        route(topology, {"prefix": REFLECTION_API, "grpc": {}}, agent, retry_on=UNAVAILABLE) | unlimited(),
+        hashed(_open_route(topology, {"path": HEALTH_CHECK}), front_hash(topology.load_balancing)),
+        _open_route(topology, {"prefix": REFLECTION_API}),
         refused_grpc(404, "There is no such service at the front door.") | unlimited(),
     ]
 
 
 def _agent_route(topology: Topology, prefix: str, name: str) -> EnvoyObject:
-    served = route(topology, {"prefix": prefix, "grpc": {}}, topology.agent.name, retry_on=retried_on(prefix))
-    return limited(hashed(served, front_hash(topology.load_balancing)), "grpc", name, topology.fail_open)
+    served = route(topology, posted({"prefix": prefix}), topology.agent.name, retry_on=retried_on(prefix))
+    return limited(
+        hashed(beginning_soon(served), front_hash(topology.load_balancing)), "grpc", name, topology.fail_open
+    )
+
+
+def _open_route(topology: Topology, match: EnvoyObject) -> EnvoyObject:
+    served = route(topology, posted(match), OPEN_CLUSTER, retry_on=UNAVAILABLE)
+    bounded = served["route"] | {"max_stream_duration": {"max_stream_duration": f"{OPEN_SECONDS}s"}}
+    return served | {"route": bounded} | unlimited()
+
+
+def posted(match: EnvoyObject) -> EnvoyObject:
+    """gRPC as it is called. With another method a server resets the stream, which would count against it."""
+    return match | {"grpc": {}, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
+
+
+def beginning_soon(served: EnvoyObject) -> EnvoyObject:
+    """The route to agents, which say at once that they have begun; the answer itself may take longer."""
+    policy = served["route"]["retry_policy"] | {"per_try_timeout": f"{HEADERS_SECONDS}s"}
+    return served | {"route": served["route"] | {"retry_policy": policy}}
 
 
 def retried_on(rpc: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from envoyconf import secrets
 from envoyconf.bootstrap import render
 from envoyconf.topology import Topology
+from launcher.edge.pem import pem_in
 from launcher.home import Home, make_private, write_private
 from launcher.settings import UpSettings
 from meshkit.identity import IdentitySigner, unchecked
@@ -56,4 +57,4 @@ def _publish(path: str, content: str) -> None:
 
 
 def _text(file: str) -> str:
-    return Path(file).read_text()
+    return pem_in(Path(file))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.edge.pem import pem_in
 from meshkit.certificates import check_pair
 
 POLL_SECONDS = 1.0
@@ -83,11 +84,11 @@ async def watch_certificate(
 def look(cert_file: Path, key_file: Path, *, good: Pair | None = None) -> Pair | Fault:
     """What is in the files now. The pair that is known to be good is not checked again."""
     try:
-        pair = Pair(cert_file.read_text(), key_file.read_text())
+        pair = Pair(pem_in(cert_file), pem_in(key_file))
         if pair == good:
             return pair
         check_pair(str(cert_file), str(key_file))
-        is_whole = pair == Pair(cert_file.read_text(), key_file.read_text())
+        is_whole = pair == Pair(pem_in(cert_file), pem_in(key_file))
     except OSError as error:
         return Fault(f"{error.filename} cannot be read: {error.strerror}")
     except ValueError as error:

@@ -53,6 +53,7 @@ class MeshFleet:
         self._envoy = envoy
         self._envoys = envoys
         self._drain_seconds = drain_seconds
+        self._was_ready = False
         self._joining = {service: asyncio.Lock() for service in pools.members}
         """Who is about to join or leave is settled by one change at a time; draining keeps nobody waiting."""
 
@@ -138,7 +139,13 @@ class MeshFleet:
 
     async def _let_go(self, service: str, leaving: Sequence[Member], say: Say) -> None:
         """All at once, for each may have long streams to finish. No new calls for them, then none, then their end."""
-        self._pools.publish(service)
+        try:
+            self._publish(service)
+        except FleetError:
+            for member in leaving:
+                # Nobody was told that they leave, so they stay.
+                member.draining = False
+            raise
         drains = (self._drain(service, member, say) for member in leaving)
         for outcome in await asyncio.gather(*drains, return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -177,14 +184,26 @@ class MeshFleet:
     def _forget(self, service: str, member: Member) -> None:
         """Its process is gone, and its place is free."""
         self._pools.members[service].leave(member.number)
-        self._pools.publish(service)
+        self._publish(service)
+
+    def _publish(self, service: str) -> None:
+        """Raises FleetError if the files that Envoy reads cannot be written, as on a full disk."""
+        try:
+            self._pools.publish(service)
+        except OSError as error:
+            raise FleetError(
+                f"The change could not be written to the files that Envoy reads: {error.strerror}. Try again when they "
+                "can be written."
+            ) from None
 
     def _places(self, service: str, member: Member) -> list[tuple[str, int]]:
         """Where Envoy has it."""
         return [(pool.name, pool.port_of(member.number)) for pool in self._pools.clusters(service)]
 
     def _check_ready(self) -> None:
-        if not self._supervisor.keepers[ENVOY].was_ready.is_set():
+        # It stays ready when an Envoy that is not ready yet takes over from the first.
+        self._was_ready = self._was_ready or self._supervisor.keepers[ENVOY].was_ready.is_set()
+        if not self._was_ready:
             raise FleetError("The mesh is still starting; try again when it is ready.")
 
     def _check_scale(self, service: str, replicas: int) -> None:

@@ -40,7 +40,7 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
         Meta(description="US dollars per million tokens read and written: model=input/output, comma-separated."),
     ] = ""
     model_timeout_seconds: Annotated[
-        float, Meta(gt=0, description="How long a model may be silent, before its answer or within it.")
+        float, Meta(gt=0, le=86_400, description="How long a model may be silent, before its answer or within it.")
     ] = 120.0
     model_connections: Annotated[
         int, Meta(ge=1, description="Most connections to the model's server; more calls wait for one.")
@@ -70,7 +70,7 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[
         float,
         # Below half of the 120 s of silence after which Envoy gives up a stream, so that one may come late.
-        Meta(gt=0, lt=60, description="A stream in which nothing happens gets a heartbeat this often."),
+        Meta(ge=0.01, lt=60, description="A stream in which nothing happens gets a heartbeat this often."),
     ] = 15.0
     agent_slots: Annotated[int, Meta(ge=1, description="Turns that a replica works on at once.")] = 128
     agent_queue: Annotated[

@@ -160,9 +160,7 @@ async def test_many_turns_at_the_same_time_each_get_their_own_answer(acme: Calle
 async def test_heartbeats_come_only_after_started_and_count_nothing(
     valkey_url: str, model: Server, tmp_path: Path
 ) -> None:
-    with agent_process(
-        tmp_path, redis_url=valkey_url, model_url=model.url, SHOAL_HEARTBEAT_SECONDS="0.0001"
-    ) as restless:
+    with agent_process(tmp_path, redis_url=valkey_url, model_url=model.url, SHOAL_HEARTBEAT_SECONDS="0.01") as restless:
         async with Caller(restless.address, signed("acme")) as caller:
             events = await caller.events(
                 pb.ExecuteRequest(task="one two three [[tokens=3]] [[tokens_per_second=20]]", session_id="s")

@@ -45,7 +45,7 @@ async def test_a_second_signal_ends_what_still_runs_at_once(
 ) -> None:
     script = agent.on("For ever.", delta("first"), asyncio.Event())
     async with (
-        running_gateway(tmp_path, mesh_port=agent_port, SHOAL_DRAIN_SECONDS="100000") as gateway,
+        running_gateway(tmp_path, mesh_port=agent_port, SHOAL_DRAIN_SECONDS="86400") as gateway,
         gateway.client() as client,
     ):
         await gateway.becomes(ready=True, draining=False, running=0, waiting=0, slots=None)

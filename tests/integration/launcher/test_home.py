@@ -1,6 +1,9 @@
 """The home on a real disk."""
 
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,26 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     assert path.read_text() == "second\n"
     assert mode(path) == 0o600
     assert [found.name for found in tmp_path.iterdir()] == ["key"]
+
+
+def test_nothing_is_left_of_a_private_file_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    write_private(path, "old")
+    with files_of_at_most(1024), pytest.raises(OSError, match="too large"):
+        write_private(path, "new" * 1024)
+    assert path.read_text() == "old\n"
+    assert [found.name for found in tmp_path.iterdir()] == ["key"]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """In place of a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("kept", "key"), [(None, ""), (b"a key\n", "a key"), (b"\xff\n", "\N{REPLACEMENT CHARACTER}")])

@@ -1,6 +1,7 @@
 """The watch over real certificate files, replaced in each of the ways in which operators do it."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.edge.tls_watch import watch_certificate
+from launcher.edge.tls_watch import Fault, look, watch_certificate
 from tests import certificates
 
 TIMEOUT_SECONDS = 20.0
@@ -148,3 +149,27 @@ async def test_what_cannot_be_handed_on_is_tried_again(tmp_path: Path) -> None:
         assert "cannot be handed on: No space left" in await seen.next_complaint()
         seen.is_full = False
         assert await seen.next_pair() == texts(*files)
+
+
+def a_pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def far_too_much(file: Path) -> None:
+    file.write_text("x" * ((1 << 20) + 1))
+
+
+@pytest.mark.parametrize(
+    ("made", "fault"),
+    [(Path.mkdir, "no regular file"), (a_pipe, "no regular file"), (far_too_much, "larger than 1 MiB")],
+)
+def test_what_is_no_file_of_a_certificates_size_is_a_fault_and_not_read(
+    made: Callable[[Path], None], fault: str, tmp_path: Path
+) -> None:
+    cert_file, key_file = certificates.localhost(tmp_path)
+    cert_file.unlink()
+    made(cert_file)
+    seen = look(cert_file, key_file)
+    assert isinstance(seen, Fault)
+    assert seen.words.startswith(f"{cert_file} cannot be read: it is ")
+    assert seen.words.endswith(fault)

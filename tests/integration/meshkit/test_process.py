@@ -42,7 +42,7 @@ async def main():
 
 asyncio.run(main())
 """
-NEVER = "100000"
+NEVER = "86400"
 
 
 @dataclass(frozen=True)

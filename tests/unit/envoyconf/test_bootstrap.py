@@ -76,7 +76,7 @@ def clusters_of(topology: Topology) -> dict[str, dict[str, Any]]:
 
 def test_each_pool_is_a_cluster_whose_processes_are_in_a_watched_file() -> None:
     clusters = clusters_of(EVERYTHING)
-    assert set(clusters) == {"ratelimit", "ratelimit-rls", "cache", "agent", "gateway", "otlp"}
+    assert set(clusters) == {"ratelimit", "ratelimit-rls", "cache", "agent", "gateway", "agent-open", "otlp"}
     for pool in EVERYTHING.pools():
         source = clusters[pool.name]["eds_cluster_config"]["eds_config"]["path_config_source"]
         assert source["path"] == endpoints_file(EVERYTHING.files, pool.name)
@@ -127,7 +127,8 @@ def test_with_tls_inside_every_pool_and_the_inner_listener_have_it() -> None:
 def test_a_stream_ends_by_our_services_first_and_a_silent_one_not_before_the_model_may_be() -> None:
     topology = replace(Topology.default(), stream_max_seconds=60, idle_seconds=200)
     caps = [node["max_stream_duration"] for node in objects(bootstrap(topology)) if "max_stream_duration" in node]
-    assert {cap for cap in caps if isinstance(cap, str)} == {"70s"}
+    # What spends no tokens ends sooner.
+    assert {cap for cap in caps if isinstance(cap, str)} == {"70s", "10s"}
     routes = [node for node in objects(bootstrap(topology)) if "match" in node and "cluster" in node.get("route", {})]
     silence = {str(next(iter(route["match"].values()))): route["route"]["idle_timeout"] for route in routes}
     in_one_piece = {"/shoal.agent.v1.AgentService/Execute", "/api/v1/task", "/v1/chat/completions"}
@@ -152,3 +153,19 @@ def test_tracing_is_on_only_with_a_collector() -> None:
 def test_an_identity_is_in_the_file_only_if_a_route_fails_open() -> None:
     assert "x-shoal-identity" not in render(Topology.default())
     assert "<signed identity>" in render(EVERYTHING)
+
+
+def test_strangers_calls_that_cost_nothing_take_no_place_from_turns() -> None:
+    clusters = clusters_of(Topology.default())
+    opened = clusters["agent-open"]
+    assert opened["eds_cluster_config"]["service_name"] == "agent"
+    [few] = opened["circuit_breakers"]["thresholds"]
+    assert few["max_requests"] < clusters["agent"]["circuit_breakers"]["thresholds"][0]["max_requests"]
+    assert "outlier_detection" not in opened
+    assert "admission_control" not in str(opened)
+    free = [
+        node["route"]["cluster"]
+        for node in objects(bootstrap(Topology.default()))
+        if "route" in node and "match" in node and str(node["match"].get("path", "")).startswith("/grpc.health")
+    ]
+    assert free == ["agent-open"]

@@ -109,3 +109,21 @@ def test_envoy_waits_longer_than_a_model_may_be_silent() -> None:
     assert UpSettings().topology().idle_seconds == 150
     assert load(UpSettings, {"SHOAL_MODEL_TIMEOUT_SECONDS": "600"}).topology().idle_seconds == 630
     assert load(UpSettings, {"SHOAL_MODEL_TIMEOUT_SECONDS": "5"}).topology().idle_seconds == 120
+
+
+@pytest.mark.parametrize(
+    ("variable", "refused", "taken"),
+    [
+        ("SHOAL_FLOOD_PER_SECOND", "4294967296", "4294967295"),
+        ("SHOAL_FLOOD_BURST", "4294967296", "4294967295"),
+        ("SHOAL_TRUSTED_HOPS", "101", "100"),
+        ("SHOAL_ENVOY_MAX_HEAP_BYTES", "1125899906842625", "1125899906842624"),
+        ("SHOAL_MODEL_TIMEOUT_SECONDS", "86401", "86400"),
+        ("SHOAL_SLOW_CLIENT_SECONDS", "0.09", "0.1"),
+        ("SHOAL_STREAM_MAX_SECONDS", "0.09", "0.1"),
+        ("SHOAL_DRAIN_SECONDS", "86401", "86400"),
+    ],
+)
+def test_what_envoy_would_refuse_is_a_fault_before(variable: str, refused: str, taken: str) -> None:
+    assert variable in faults(**{variable: refused})
+    load(UpSettings, {variable: taken})

@@ -1,8 +1,11 @@
 """When log lines are written, and with which others."""
 
 import asyncio
+import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from io import StringIO
+from pathlib import Path
 from threading import Thread
 
 from meshkit.log_lines import LogLines
@@ -127,3 +130,33 @@ def test_a_thread_waits_while_another_writes() -> None:
     lines.warning("a")
     stream.other.join()
     assert stream.writes == ["a\n", "b\n"]
+
+
+class Full(Written):
+    """A stream on a disk that is full until there is room."""
+
+    has_room = False
+
+    def write(self, text: str) -> int:
+        if not self.has_room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_that_cannot_be_written_are_dropped_and_counted_and_the_next_ones_are_written() -> None:
+    stream = Full()
+    lines = LogLines(stream, render=written)
+    lines.info("a")
+    lines.error("b")
+    assert lines.dropped == 2
+    stream.has_room = True
+    lines.info("c")
+    assert (stream.writes, lines.dropped) == (["c\n"], 2)
+
+
+def test_a_stream_that_fails_only_when_it_is_flushed_fails_no_caller() -> None:
+    # Such a file cannot be closed either, since the stream has kept what it could not write.
+    with suppress(OSError), Path("/dev/full").open("w") as stream:
+        lines = LogLines(stream, render=written)
+        lines.warning("a")
+    assert lines.dropped == 1
