@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from shoal.agent.v1 import agent_pb2 as pb
+from shoal.agent.v1 import agent_pb2_grpc
 from tests.mesh import Mesh, running_mesh
 from tests.simulated_model import model_process
 
@@ -24,11 +25,12 @@ def calls_so_far(mesh: Mesh) -> list[int]:
 
 def shares(mesh: Mesh, sessions: Iterable[str]) -> list[float]:
     """Makes a call in each session, and gives the per cent of them that each agent got, in the agents' order."""
+    key = ("x-api-key", mesh.create_key(tenant="many", tier="bench"))
     before = calls_so_far(mesh)
     with grpc.insecure_channel(mesh.grpc_target) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        agents = agent_pb2_grpc.AgentServiceStub(channel)
         made = [
-            health.Check(health_pb2.HealthCheckRequest(), metadata=(("x-session-id", session),), timeout=30)
+            agents.ListModels(pb.ListModelsRequest(), metadata=(key, ("x-session-id", session)), timeout=30)
             for session in sessions
         ]
     grown = [now - then for now, then in zip(calls_so_far(mesh), before, strict=True)]

@@ -193,6 +193,7 @@ async def test_a_full_gateway_refuses_in_the_shape_of_the_api(narrow_door: Front
     async with asyncio.TaskGroup() as running:
         held = [running.create_task(get(door, "/api/v1/held")) for _ in range(2)]
         await until_stat(door, "cluster.gateway.upstream_rq_active", 1)
+        await until_stat(door, "cluster.gateway.upstream_rq_pending_active", 1)
         status, headers, body = await get(door, "/api/v1/task")
         assert (status, body["reason"], headers["retry-after"]) == (503, "REPLICA_BUSY", "1")
         for task in held:
