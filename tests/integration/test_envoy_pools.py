@@ -191,8 +191,10 @@ async def answers(door: FrontDoor) -> bool:
 async def test_a_full_gateway_refuses_in_the_shape_of_the_api(narrow_door: FrontDoor) -> None:
     door = narrow_door
     async with asyncio.TaskGroup() as running:
-        held = [running.create_task(get(door, "/api/v1/held")) for _ in range(2)]
+        # The first one has the connection before the second one comes, and so that waits for it.
+        held = [running.create_task(get(door, "/api/v1/held"))]
         await until_stat(door, "cluster.gateway.upstream_rq_active", 1)
+        held.append(running.create_task(get(door, "/api/v1/held")))
         await until_stat(door, "cluster.gateway.upstream_rq_pending_active", 1)
         status, headers, body = await get(door, "/api/v1/task")
         assert (status, body["reason"], headers["retry-after"]) == (503, "REPLICA_BUSY", "1")
