@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from tests.faults.bystanders import BystandersOf, bystanders_of
 from tests.faults.fault_report import REPORT, report_lines, write_report
 from tests.mesh import Mesh, running_mesh
-from tests.simulated_model import ModelProcess, model_process
+from tests.simulated_model import ModelProcess, Server, clients_of, model_process
 
 TIERS = "anonymous=0.001/10000,free=1/10,basic=10/50,premium=100/200,bench=100000/200000,counted=0.001/10000"
 """As always, but anonymous and `counted` get no token back while a test runs, so that each one spent can be seen."""
@@ -20,6 +20,13 @@ TIERS = "anonymous=0.001/10000,free=1/10,basic=10/50,premium=100/200,bench=10000
 def model() -> Iterator[ModelProcess]:
     with model_process() as started:
         yield started
+
+
+@pytest.fixture
+async def simulated(model: ModelProcess) -> AsyncIterator[Server]:
+    """The model that every mesh here asks, as a test looks at it."""
+    async with clients_of(model) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

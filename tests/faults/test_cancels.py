@@ -18,7 +18,7 @@ from tests.faults.bystanders import BystandersOf
 from tests.faults.callers import Caller, caller_of
 from tests.faults.footprint import MIB, memory, open_files
 from tests.mesh import Mesh
-from tests.simulated_model import ModelProcess, Server, clients_of
+from tests.simulated_model import Server
 
 CANCELS = int(os.environ.get("FAULTS_CANCELS", "2000"))
 WARM_UP = 400
@@ -35,12 +35,6 @@ STOP_SECONDS = 0.1
 TRIES = 20
 IDLE_SECONDS = 90
 """Connections without work are closed within that."""
-
-
-@pytest.fixture
-async def simulated(model: ModelProcess) -> AsyncIterator[Server]:
-    async with clients_of(model) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

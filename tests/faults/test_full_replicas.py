@@ -22,7 +22,7 @@ from tests.faults.pools import back_in_pool, healthy, kill, signed_for
 from tests.faults.waiting import until
 from tests.mesh import Mesh, running_mesh
 from tests.refusal import refusal
-from tests.simulated_model import ModelProcess, Server, clients_of
+from tests.simulated_model import ModelProcess, Server
 
 AGENTS = ("agent-1", "agent-2", "agent-3")
 SLOTS = 32
@@ -59,12 +59,6 @@ def key(small_mesh: Mesh) -> str:
 async def caller(small_mesh: Mesh, key: str) -> AsyncIterator[Caller]:
     async with caller_of(small_mesh, key) as caller:
         yield caller
-
-
-@pytest.fixture
-async def simulated(model: ModelProcess) -> AsyncIterator[Server]:
-    async with clients_of(model) as server:
-        yield server
 
 
 @asynccontextmanager

@@ -13,17 +13,11 @@ from tests.faults.pools import back_in_pool, kill
 from tests.faults.waiting import until
 from tests.mesh import Mesh
 from tests.refusal import refusal
-from tests.simulated_model import ModelProcess, Server, clients_of
+from tests.simulated_model import Server
 
 STREAMS = 8
 CALLS = 10
 LONG = "Tell it. [[tokens=400]] [[tokens_per_second=20]]"
-
-
-@pytest.fixture
-async def simulated(model: ModelProcess) -> AsyncIterator[Server]:
-    async with clients_of(model) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

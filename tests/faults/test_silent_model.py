@@ -16,19 +16,13 @@ from tests.faults.callers import Caller, caller_of, turn
 from tests.faults.waiting import until
 from tests.mesh import Mesh
 from tests.refusal import refusal
-from tests.simulated_model import ModelProcess, Server, clients_of
+from tests.simulated_model import Server
 
 AGENTS = ("agent-1", "agent-2", "agent-3")
 SILENCES = ("[[hang]]", "[[hang_after=3]]", "[[first_token=5]]")
 FALLS_SILENT = "Begin. [[hang_after=3]]"
 RESERVED = 1500
 """Model tokens, of a burst of 2,000 for a metered key."""
-
-
-@pytest.fixture
-async def simulated(model: ModelProcess) -> AsyncIterator[Server]:
-    async with clients_of(model) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
