@@ -16,7 +16,7 @@ import pytest
 from load.measuring.memory import pss_bytes
 from tests.backends import wait_until
 from tests.certificates import localhost
-from tests.mesh import Mesh, running_mesh
+from tests.mesh import Mesh, free_shift, running_mesh
 
 MOST_MEMORY_BYTES = 400 * 1024 * 1024
 OTHERS = ("envoy", "model", "valkey-limits", "valkey-state", "valkey-cache")
@@ -89,8 +89,7 @@ def test_a_refusal_of_the_limiter_is_shown_as_its_sentence(mesh: Mesh) -> None:
 
 
 def test_a_second_mesh_in_the_same_home_is_refused(mesh: Mesh) -> None:
-    shift = int(mesh.environment["SHOAL_PORT_SHIFT"]) + 5
-    other_ports = replace(mesh, environment=mesh.environment | {"SHOAL_PORT_SHIFT": str(shift)})
+    other_ports = replace(mesh, environment=mesh.environment | {"SHOAL_PORT_SHIFT": str(free_shift())})
     second = other_ports.shoal("up", check=False)
     assert second.returncode == 1
     assert "SHOAL_HOME" in second.stderr
