@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Show the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Start the whole mesh on this machine; Ctrl-C stops it
 	@exec $(BIN)/shoal up
@@ -40,6 +40,21 @@ bench-limits: $(VENV)/.installed ## Measure the limiter: speed, exactness, an ou
 bench-cache: $(VENV)/.installed ## Measure the cache: speed, hits through the mesh, memory, eviction (eight minutes)
 	$(BIN)/python -m load.cache
 
+load: $(VENV)/.installed-dev ## Load every scenario by ghz and wrk, one replica and three (ten minutes)
+	$(BIN)/python -m load.front_door
+
+bench-replicas: $(VENV)/.installed-dev ## Show how throughput grows with 1, 2, 3, 5 and 8 agents
+	$(BIN)/python -m load.replicas
+
+bench-peers: $(VENV)/.installed-dev ## Measure LiteLLM, Portkey and others beside Shoal (twenty minutes; Go, Node.js and wrk)
+	$(BIN)/python -m load.peers
+
+bench-hops: $(VENV)/.installed-dev ## Measure where the time of one request goes, hop by hop
+	$(BIN)/python -m load.hops
+
+soak: $(VENV)/.installed-dev ## Half an hour of mixed load, cancels and restarts; memory and descriptors stay flat
+	$(BIN)/python -m load.soak
+
 lock: $(VENV)/.installed-dev ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --upgrade --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-annotate -c requirements.lock --upgrade --quiet -o requirements-dev.lock
@@ -61,4 +76,4 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run test test-faults lint proto bench bench-scaling bench-limits bench-cache lock clean
+.PHONY: help run test test-faults lint proto bench bench-scaling bench-limits bench-cache load bench-replicas bench-peers bench-hops soak lock clean

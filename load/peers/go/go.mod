@@ -1,0 +1,3 @@
+module shoal/load/peers
+
+go 1.21
