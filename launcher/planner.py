@@ -38,8 +38,9 @@ class Planner:
         ports = {"port": pool.port_of(number), "metrics_port": pool.metrics_port_of(number)}
         told = self._shared | {"SHOAL_REPLICA": f"{service}-{number}"}
         if service == "ratelimit":
-            # Its second port is for Envoy; and a limiter knows how many they are.
-            ports["envoy_port"] = self._topology.ratelimit_rls.port_of(number)
+            # Its other ports are for Envoys, those of others and ours; and a limiter knows how many they are.
+            ports["envoy_port"] = self._topology.ratelimit_grpc[number - 1]
+            ports["question_port"] = self._topology.ratelimit_rls.port_of(number)
             told["SHOAL_LIMITERS"] = str(len(pool.ports))
         return Process(
             name=f"{service}-{number}",

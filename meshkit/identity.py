@@ -20,6 +20,8 @@ LIFETIME_SECONDS = 20 * 60
 """Longer than the longest stream (15 minutes), so that a turn can call other services until it ends."""
 
 SECRET_MIN_BYTES = 32
+REMEMBERED = 1024
+"""Identities that were verified already: a caller's is often the same for some time."""
 CHECKED_AGAIN_SECONDS = 1.0
 """A hint to unchecked callers: nobody knows when the limiter can be asked again."""
 
@@ -79,6 +81,7 @@ class IdentitySigner:
             raise ValueError(f"the mesh secret must have at least {SECRET_MIN_BYTES} bytes")
         self._mac = hmac.new(secret, digestmod=hashlib.sha256)
         self._decoder = msgspec.json.Decoder(Identity)
+        self._verified: dict[str, Identity] = {}
 
     @classmethod
     def from_file(cls, path: str) -> "IdentitySigner":
@@ -95,17 +98,27 @@ class IdentitySigner:
         """
         if len(headers) != 1:
             raise _invalid(f"The call carries {len(headers)} signed identities instead of one; call the front door.")
-        payload, _, tag = headers[0].partition(".")
-        if not hmac.compare_digest(tag.encode(), self._tag(payload).encode()):
-            raise _invalid("The signed identity was not signed by this mesh; call the front door.")
-        try:
-            identity = self._decoder.decode(_decoded(payload))
-        except msgspec.DecodeError:
-            # Signed by another version of Shoal, in the middle of a deploy.
-            raise _invalid("The signed identity cannot be read; call again.") from None
+        identity = self._verified.get(headers[0]) or self._remembered(headers[0])
         if identity.expires <= now:
             raise _invalid("The signed identity has expired; call again.")
         return identity
+
+    def _remembered(self, header: str) -> Identity:
+        identity = self._signed_by_us(header)
+        if len(self._verified) >= REMEMBERED:
+            self._verified.clear()
+        self._verified[header] = identity
+        return identity
+
+    def _signed_by_us(self, header: str) -> Identity:
+        payload, _, tag = header.partition(".")
+        if not hmac.compare_digest(tag.encode(), self._tag(payload).encode()):
+            raise _invalid("The signed identity was not signed by this mesh; call the front door.")
+        try:
+            return self._decoder.decode(_decoded(payload))
+        except msgspec.DecodeError:
+            # Signed by another version of Shoal, in the middle of a deploy.
+            raise _invalid("The signed identity cannot be read; call again.") from None
 
     def _tag(self, payload: str) -> str:
         # A copy, since hmac.digest lets other threads run meanwhile, and grpc's own take that chance at every call.

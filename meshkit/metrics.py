@@ -16,6 +16,8 @@ from prometheus_client import (
     Histogram,
     make_wsgi_app,
 )
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 RPC_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
@@ -34,6 +36,35 @@ class Metrics:
             buckets=RPC_BUCKETS_SECONDS,
             registry=self.registry,
         )
+
+
+class NearHits(Collector):
+    """How often a near cache spared a look-up, and what that saved: what the cache counts of the look-ups it sees."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._hits = 0
+        self._input_tokens = 0
+        self._output_tokens = 0
+        self._cost_usd = 0.0
+        metrics.registry.register(self)
+
+    def count(self, input_tokens: int, output_tokens: int, cost_usd: float) -> None:
+        self._hits += 1
+        self._input_tokens += input_tokens
+        self._output_tokens += output_tokens
+        self._cost_usd += cost_usd
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "shoal_near_cache_hits", "Answers repeated without asking the cache again.", value=self._hits
+        )
+        tokens = CounterMetricFamily(
+            "shoal_near_cache_saved_tokens", "Tokens of a model that they saved.", labels=["kind"]
+        )
+        tokens.add_metric(["input"], self._input_tokens)
+        tokens.add_metric(["output"], self._output_tokens)
+        yield tokens
+        yield CounterMetricFamily("shoal_near_cache_saved_usd", "US dollars that they saved.", value=self._cost_usd)
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ def accepts_connections(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_seconds: float = 60) -> None:
     """Polls until the condition holds; fails with the name of what did not happen."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():

@@ -21,7 +21,7 @@ from launcher.processes import binaries
 from services.ratelimit import keys
 from tests.backends import wait_until
 
-START_SECONDS = 60
+START_SECONDS = 120
 COMMAND_SECONDS = 120
 STOP_SECONDS = 15
 _ATTEMPTS = 5
@@ -150,8 +150,8 @@ class Mesh:
 
 @contextmanager
 def running_mesh(home: Path | None = None, *, options: Sequence[str] = (), **variables: str) -> Iterator[Mesh]:
-    """Starts a mesh, told these SHOAL_* variables, and yields it when it is ready; without `home`, in a fresh one.
-    `options` are those of `shoal up`.
+    """Starts a mesh with these variables in its environment, and yields it when it is ready; without `home`, in a fresh
+    one. `options` are those of `shoal up`.
 
     In the end it is stopped in order, unless the test has ended it itself.
     """

@@ -1,6 +1,7 @@
 """The simulated model as a process of its own, for tests that need a model behind a real address."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +22,15 @@ class ModelProcess:
     process: subprocess.Popen[str]
     url: str
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It keeps its connections, and says nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
 
 @dataclass(frozen=True)
 class Server:
@@ -39,6 +49,11 @@ class Server:
         async with asyncio.timeout(BOUND_SECONDS):
             while not expected.items() <= (await self.calls()).items():
                 pass
+
+    async def count_anew(self) -> None:
+        """Forget the calls there were, as soon as all have ended."""
+        await self.calls_reach(concurrent=0, waiting=0)
+        await self.http.delete("/calls")
 
 
 @contextmanager

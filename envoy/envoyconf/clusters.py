@@ -97,6 +97,7 @@ def health_check(pool: Pool) -> EnvoyObject:
     asked = {
         Protocol.GRPC: {"grpc_health_check": {"service_name": pool.health}},
         Protocol.HTTP1: {"http_health_check": {"path": pool.health}},
+        Protocol.GRPC_OVER_HTTP1: {"http_health_check": {"path": pool.health}},
     }
     return {
         "interval": "0.5s",
@@ -151,6 +152,7 @@ def upstream_protocol(pool: Pool, *, filters: list[EnvoyObject]) -> EnvoyObject:
     spoken = {
         Protocol.GRPC: {"http2_protocol_options": upstream_http2()},
         Protocol.HTTP1: {"http_protocol_options": {}},
+        Protocol.GRPC_OVER_HTTP1: {"http_protocol_options": {"enable_trailers": True}},
     }
     options = typed(
         HTTP_OPTIONS,

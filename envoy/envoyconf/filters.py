@@ -69,9 +69,9 @@ def limiter(name: str, cluster: str, *, fails_open: bool) -> EnvoyObject:
             "grpc_service": {
                 "envoy_grpc": {"cluster_name": cluster},
                 "timeout": patience,
-                # Another limiter is asked only if this one cannot have spent anything.
+                # Another limiter is asked only if this one cannot have spent anything: not a byte was sent to it.
                 "retry_policy": {
-                    "retry_on": "connect-failure,refused-stream,reset-before-request",
+                    "retry_on": "connect-failure,reset-before-request",
                     "num_retries": LIMITER_RETRIES,
                     # Envoy takes the longest wait for the time that one attempt has as well.
                     "retry_back_off": {"base_interval": f"{FIRST_RETRY_SECONDS}s", "max_interval": patience},

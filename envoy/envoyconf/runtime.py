@@ -30,7 +30,11 @@ def render_runtime(topology: Topology, replicas: Mapping[str, int]) -> str:
 def breaker_limits(pool: Pool, replicas: int) -> dict[str, int]:
     """What so many processes of the pool can have in hand at once. More is refused by Envoy, without asking them."""
     calls = pool.calls_per_replica * max(replicas, 1)
-    return {"max_requests": calls, "max_connections": calls, "max_pending_requests": calls}
+    return {
+        "max_requests": calls,
+        "max_connections": calls * pool.connections_per_call,
+        "max_pending_requests": calls,
+    }
 
 
 def layered_runtime(topology: Topology) -> EnvoyObject:

@@ -21,6 +21,8 @@ class Protocol(StrEnum):
 
     GRPC = "grpc"
     HTTP1 = "http1"
+    GRPC_OVER_HTTP1 = "grpc over http1"
+    """gRPC's framing and trailers, for calls of one message each way; see docs/adr/0017."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Pool:
     """Whether each process shows its metrics, METRICS_OFFSET above its port."""
     calls_per_replica: int = 1000
     """How many calls Envoy lets one process have at once; it refuses more without asking."""
+    connections_per_call: int = 1
+    """How many connections Envoy may keep for each of those."""
     retries_at_once: int = 3
     """How many calls Envoy may be making again at the same time, even with little traffic."""
     hash_header: str | None = None
@@ -133,6 +137,9 @@ class Topology:
     backing: BackingPorts
     ratelimit: Pool
     ratelimit_rls: Pool
+    """The limiters as Envoy asks them."""
+    ratelimit_grpc: Sequence[int]
+    """The ports where limiters answer the Envoys of others, in the order of the limiters' own ports."""
     cache: Pool
     agent: Pool
     gateway: Pool
@@ -179,7 +186,6 @@ class Topology:
         return cls(
             envoy=EnvoyPorts(**_shifted(envoy, shift)),
             backing=BackingPorts(**_shifted(BackingPorts(), shift)),
-            # A limiter has two ports, the second one for Envoy.
             ratelimit=Pool(
                 name="ratelimit",
                 protocol=grpc,
@@ -187,16 +193,8 @@ class Topology:
                 row=_row(8101 + shift, 4, step=2),
                 replicas=limiters,
             ),
-            ratelimit_rls=Pool(
-                name="ratelimit-rls",
-                protocol=grpc,
-                health="envoy.service.ratelimit.v3.RateLimitService",
-                row=_row(8102 + shift, 4, step=2),
-                replicas=limiters,
-                has_metrics=False,
-                # Whatever Envoy asks again, no limiter has seen.
-                retries_at_once=1000,
-            ),
+            ratelimit_rls=_limiters_for_envoy(limiters, shift),
+            ratelimit_grpc=_row(8102 + shift, 4, step=2),
             cache=Pool(
                 name="cache",
                 protocol=grpc,
@@ -245,6 +243,8 @@ class Topology:
                 yield f"{pool.name} {replica}", port
             for replica, port in enumerate(pool.metrics_ports, start=1):
                 yield f"{pool.name} {replica} metrics", port
+        for replica, port in enumerate(self.ratelimit_grpc[: self.ratelimit.replicas], start=1):
+            yield f"ratelimit {replica} for other Envoys", port
         for name, port in vars(self.envoy).items():
             if name != "tls" or self.tls is not None:
                 yield f"envoy {name}", port
@@ -272,6 +272,21 @@ def otlp_address(endpoint: str) -> tuple[str, int]:
 
 def _shifted(ports: EnvoyPorts | BackingPorts, shift: int) -> dict[str, int]:
     return {name: port + shift for name, port in vars(ports).items()}
+
+
+def _limiters_for_envoy(replicas: int, shift: int) -> Pool:
+    return Pool(
+        name="ratelimit-rls",
+        protocol=Protocol.GRPC_OVER_HTTP1,
+        health="/health",
+        row=_row(8171 + shift, 4),
+        replicas=replicas,
+        has_metrics=False,
+        # Each question under way needs one, and those that are idle in one of Envoy's threads are of no use to another.
+        connections_per_call=4,
+        # Whatever Envoy asks again, no limiter has seen.
+        retries_at_once=1000,
+    )
 
 
 def _row(first: int, most: int, *, step: int = 1) -> Sequence[int]:

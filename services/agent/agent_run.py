@@ -10,7 +10,6 @@ import msgspec
 from meshkit.errors import Reason, ShoalError
 from services.agent import cacheability
 from services.agent.conversation import AnswerEvent, Completed, Usage
-from services.agent.metering import Meter
 from services.agent.ports import Agent, AgentTurn, AnswerCache, Lead, Lifetime, OutputCaching
 from services.agent.pricing import PriceList
 from services.agent.request import CacheControl, CacheMode
@@ -47,29 +46,44 @@ class Assignment:
 class AgentRunner:
     """Sets the agent to work. One for the whole process."""
 
-    def __init__(self, *, agent: Agent, prices: PriceList, cache: AnswerCache, reserver: Reserver) -> None:
+    def __init__(
+        self,
+        *,
+        agent: Agent,
+        prices: PriceList,
+        cache: AnswerCache,
+        reserver: Reserver,
+        most_tokens_in_one_piece: int,
+    ) -> None:
+        """`most_tokens_in_one_piece`: up to which max_tokens a model is asked so where nobody sees the pieces."""
         self._agent = agent
         self._prices = prices
         self._cache = cache
         self._reserver = reserver
+        self._most_tokens_in_one_piece = most_tokens_in_one_piece
 
     @asynccontextmanager
     async def begun(self, assignment: Assignment) -> AsyncIterator["AgentRun"]:
         """A run that has its reservation, which has been settled in the end. Raises what Quota.reserve does."""
         async with self._reserved(assignment) as reservation:
             yield AgentRun(
-                assignment, agent=self._agent, prices=self._prices, cache=self._cache, reservation=reservation
+                assignment,
+                agent=self._agent,
+                prices=self._prices,
+                cache=self._cache,
+                reservation=reservation,
+                most_tokens_in_one_piece=self._most_tokens_in_one_piece,
             )
 
     async def complete(self, assignment: Assignment) -> None:
         """Computes an answer that nobody waits for, and keeps it. Raises ShoalError."""
-        async with self.begun(assignment) as run, aclosing(run.events()) as events:
-            await run.finish([event async for event in events])
+        async with self.begun(assignment) as run:
+            await run.finish(await run.whole())
 
     def _reserved(self, assignment: Assignment) -> AbstractAsyncContextManager[Reservation | NoReservation]:
         if assignment.is_metered:
             return self._reserver.held(assignment.work)
-        return nullcontext(NoReservation(Meter(assignment.work)))
+        return nullcontext(NoReservation())
 
 
 class AgentRun:
@@ -83,17 +97,35 @@ class AgentRun:
         prices: PriceList,
         cache: AnswerCache,
         reservation: Reservation | NoReservation,
+        most_tokens_in_one_piece: int,
     ) -> None:
         self._assignment = assignment
+        self._most_tokens_in_one_piece = most_tokens_in_one_piece
         self._agent = agent
         self._prices = prices
         self._cache = cache
         self._reservation = reservation
 
-    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+    def events(self) -> AsyncGenerator[AnswerEvent, None]:
         """The answer, computed while it is read; closing it stops the agent. Raises ShoalError."""
+        return self._events(in_one_piece=False)
+
+    async def whole(self) -> Sequence[AnswerEvent]:
+        """All of it, when it is there; cancelling it stops the agent. Raises ShoalError."""
+        async with aclosing(self._events(in_one_piece=self._may_come_in_one_piece())) as events:
+            return [event async for event in events]
+
+    def _may_come_in_one_piece(self) -> bool:
+        """What is kept is replayed in its pieces, a metered turn that is cancelled pays for those that have come, and a
+        model that writes for long must not be taken for one that has fallen silent."""
+        assigned = self._assignment
+        most = assigned.work.sampling.max_tokens
+        is_short = most is not None and most <= self._most_tokens_in_one_piece
+        return is_short and assigned.lead is None and not assigned.is_metered
+
+    async def _events(self, *, in_one_piece: bool) -> AsyncGenerator[AnswerEvent, None]:
         assigned, meter = self._assignment, self._reservation.meter
-        work = msgspec.structs.replace(assigned.work, output_caching=assigned.output_caching)
+        work = msgspec.structs.replace(assigned.work, output_caching=assigned.output_caching, in_one_piece=in_one_piece)
         meter.begin()
         try:
             async with aclosing(self._agent.run(work)) as events:

@@ -21,7 +21,10 @@ class CachedModel:
         self._cache = cache
         self._prices = prices
 
-    async def chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
+    def chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
+        return self._chat(request) if request.output_caching else self._model.chat(request)
+
+    async def _chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
         found = await self._look_up(request)
         if isinstance(found, CachedAnswer) and found.renewal is None:
             for event in found.events:

@@ -24,5 +24,6 @@ class ChatAgent:
                 tools=turn.tools,
                 tool_choice=turn.tool_choice,
                 output_caching=turn.output_caching,
+                in_one_piece=turn.in_one_piece,
             )
         )

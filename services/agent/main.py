@@ -7,19 +7,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import grpc
 
 from meshkit import process
 from meshkit.channel import open_channel
 from meshkit.database import database_url, open_engine
-from meshkit.metrics import Load
+from meshkit.metrics import Load, NearHits
+from meshkit.near_cache import NearCache
 from meshkit.redis import open_redis
 from services.agent.cache_client import CacheClient
 from services.agent.cached_model import CachedModel
 from services.agent.memory import Memory
 from services.agent.metrics import show_slots
 from services.agent.model_catalog import ModelCatalog
+from services.agent.near_answers import NearAnswers
 from services.agent.openai_model import OpenAIModel
+from services.agent.ports import AnswerCache
 from services.agent.pricing import PriceList
 from services.agent.quota_client import QuotaClient
 from services.agent.redis_session_store import RedisSessionStore
@@ -71,7 +73,13 @@ async def run(settings: AgentSettings) -> None:
             model=model,
             catalog=catalog,
             memory=Memory(sessions=sessions, preferences=preferences),
-            channel=channel,
+            cache=NearAnswers(
+                CacheClient(channel),
+                found=NearCache(seconds=settings.near_cache_seconds),
+                hits=NearHits(this.metrics),
+                clock=time.monotonic,
+            ),
+            quota=QuotaClient(channel),
             renewals=renewals,
         )
         slots = Slots(
@@ -104,10 +112,11 @@ def _turn_runner(
     model: OpenAIModel,
     catalog: ModelCatalog,
     memory: Memory,
-    channel: grpc.aio.Channel,
+    cache: AnswerCache,
+    quota: QuotaClient,
     renewals: Renewals,
 ) -> TurnRunner:
-    prices, cache = PriceList.parse(settings.model_prices), CacheClient(channel)
+    prices = PriceList.parse(settings.model_prices)
     asked = CachedModel(model, cache=cache, prices=prices) if settings.cache_model_output else model
     return TurnRunner(
         agent=agent_factory(settings.agent)(asked),
@@ -117,12 +126,13 @@ def _turn_runner(
         cache=cache,
         time_words=TimeWords.parse(settings.time_words),
         reserver=Reserver(
-            QuotaClient(channel),
+            quota,
             answer_tokens=settings.reserve_output_tokens,
             ttl_seconds=settings.reservation_ttl_seconds,
             mint_id=_mint_id,
         ),
         renewals=renewals,
+        most_tokens_in_one_piece=settings.model_tokens_in_one_piece,
         system_prompt=settings.system_prompt,
         mint_id=_mint_id,
         clock=time.time,

@@ -23,6 +23,8 @@ class Memory:
 
     async def load(self, request: TurnRequest, caller: Identity) -> tuple[Session, dict[str, Any]]:
         """Session and preferences together; when one of them fails, the other is given up."""
+        if not request.user_id:  # The two tasks would cost most turns more than all else that is done here.
+            return await self._load_session(request, caller), {}
         try:
             async with asyncio.TaskGroup() as loading:
                 session = loading.create_task(self._load_session(request, caller))

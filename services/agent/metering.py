@@ -77,6 +77,19 @@ class Meter:
         return min(self._told or self._read + _estimate(self._written), MOST_TOKENS)
 
 
+class NoMeter:
+    """The meter of a turn of which nobody asks what it used."""
+
+    def begin(self) -> None:
+        pass
+
+    def count(self, event: AnswerEvent) -> None:
+        pass
+
+    def fail(self, error: ShoalError) -> None:
+        pass
+
+
 def _call_size(call: ToolCall) -> int:
     return _size(call.name) + _size(call.arguments)
 

@@ -6,12 +6,20 @@ from contextlib import suppress
 
 import aiohttp
 import msgspec
-from aiohttp.http_exceptions import LineTooLong
 
 from meshkit import tracing
 from meshkit.errors import Reason, ShoalError
 from services.agent.conversation import AnswerEvent
-from services.agent.openai_wire import Chunk, ModelList, StreamReader, chat_body, error_message
+from services.agent.openai_wire import (
+    Chunk,
+    Completion,
+    EventData,
+    ModelList,
+    StreamReader,
+    chat_body,
+    error_message,
+    events_of,
+)
 from services.agent.ports import ChatRequest, ModelInfo
 
 _CONNECT_SECONDS = 10.0
@@ -20,11 +28,8 @@ _STALE_CONNECTIONS = 3
 _LIST_SECONDS = 5.0
 _END_SECONDS = 0.25
 """How long the end of a stream may take after its last event; else its connection is given up."""
-_DATA = b"data:"
-_DONE = b"[DONE]"
+_STREAM = "text/event-stream"
 _MAX_ERROR_BYTES = 64 * 1024
-_MAX_LINE_BYTES = 4 * 1024 * 1024
-"""One event of a stream: the arguments of a tool may come in a single one."""
 _LONGEST_RETRY_SECONDS = 24 * 3600.0
 _LATEST_SECONDS = 253_402_300_799
 """The last second of the year 9999, where a protobuf Timestamp ends."""
@@ -43,6 +48,7 @@ class OpenAIModel:
         )
         self._silence_seconds = silence_seconds
         self._chunks = msgspec.json.Decoder(Chunk)
+        self._completions = msgspec.json.Decoder(Completion)
         self._model_lists = msgspec.json.Decoder(ModelList)
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[AnswerEvent, None]:
@@ -50,15 +56,21 @@ class OpenAIModel:
         try:
             async with await self._post(chat_body(request)) as response:
                 await _raise_for_status(response)
-                while (data := await _next_data(response.content)) and data != _DONE:
-                    for event in reader.read(self._chunks.decode(data)):
+                if request.in_one_piece and response.content_type != _STREAM:
+                    for event in events_of(self._completions.decode(await response.read())):
                         yield event
+                    return
+                received = EventData()
+                while not received.is_done:
+                    for data in received.feed(await response.content.readany()):
+                        for event in reader.read(self._chunks.decode(data)):
+                            yield event
                 await _read_to_the_end(response.content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _unreachable() from error
         except TimeoutError as error:
             raise self._silent() from error
-        except (aiohttp.ClientError, LineTooLong, OSError, ValueError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, msgspec.MsgspecError) as error:
             raise _broken() from error
         for event in reader.finish():
             yield event
@@ -97,16 +109,10 @@ class OpenAIModel:
         return ShoalError(Reason.MODEL_TIMEOUT, f"The model sent nothing for {self._silence_seconds:g} seconds.")
 
 
-async def _next_data(stream: aiohttp.StreamReader) -> bytes:
-    """The data of the next event that has any; empty at the end of the stream."""
-    while line := await stream.readline(max_line_length=_MAX_LINE_BYTES):
-        if line.startswith(_DATA) and (data := line.removeprefix(_DATA).strip()):
-            return data
-    return b""
-
-
 async def _read_to_the_end(stream: aiohttp.StreamReader) -> None:
     """Only a connection that was read to the end is used again. Some servers keep it open without an end."""
+    if stream.at_eof():
+        return
     with suppress(aiohttp.ClientError, OSError):
         async with asyncio.timeout(_END_SECONDS):
             while await stream.readany():

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as bytes: the request that is sent, and the stream that comes back."""
+"""OpenAI's chat completions as bytes: the request that is sent, and the answer that comes back."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
@@ -18,6 +18,12 @@ from services.agent.conversation import (
 )
 from services.agent.metering import MOST_TOKENS
 from services.agent.ports import ChatRequest
+
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+_DATA = b"data:"
+_DONE = b"[DONE]"
+_MAX_LINE_BYTES = 4 * 1024 * 1024
+"""One event of a stream: the arguments of a tool may come in a single one."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -56,6 +62,21 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
+class Whole(msgspec.Struct):
+    """A choice of an answer in one piece."""
+
+    message: DeltaPart = msgspec.field(default_factory=DeltaPart)
+    finish_reason: str | None = None
+
+
+class Completion(msgspec.Struct):
+    """An answer in one piece."""
+
+    choices: list[Whole] = []
+    usage: UsagePart | None = None
+    error: Any = None
+
+
 class ListedModel(msgspec.Struct):
     id: str
     owned_by: str = ""
@@ -67,12 +88,11 @@ class ModelList(msgspec.Struct):
 
 
 def chat_body(request: ChatRequest) -> bytes:
-    """The JSON body of a streamed request."""
+    """The JSON body of a request."""
     body: dict[str, Any] = {
         "model": request.model,
         "messages": [_message(message) for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **({} if request.in_one_piece else _STREAMED),
         **_sampling(request.sampling),
     }
     if request.tools:
@@ -91,6 +111,39 @@ def error_message(body: bytes) -> str:
     return str(message)[:300]
 
 
+class EventData:
+    """Cuts a stream of server-sent events, in whatever packets it comes, into the data of each."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        """Whether nothing else will come."""
+        self._begun: list[bytes] = []
+        """Of the line that is not yet complete."""
+
+    def feed(self, packet: bytes) -> Iterator[bytes]:
+        """The data that the packet completes; an empty one ends the stream, and with it the last line.
+
+        To be read to the end. Raises ValueError for a line that goes on and on.
+        """
+        *lines, rest = (packet or b"\n").split(b"\n")
+        self.is_done = not packet
+        if lines:
+            lines[0] = b"".join((*self._begun, lines[0]))
+            self._begun.clear()
+        self._begun.append(rest)
+        for line in lines:
+            if not line.startswith(_DATA):
+                continue
+            data = line[len(_DATA) :].strip()
+            if data == _DONE:
+                self.is_done = True
+                return
+            if data:
+                yield data
+        if sum(map(len, self._begun)) > _MAX_LINE_BYTES:
+            raise ValueError("a line of the stream is too long")
+
+
 class StreamReader:
     """Turns chunks into events. Tool calls come in pieces, and are given out whole at the end."""
 
@@ -104,8 +157,7 @@ class StreamReader:
         if chunk.error:
             raise ValueError("the stream carried an error")
         if chunk.usage is not None:
-            usage = chunk.usage
-            self._usage = Usage(min(usage.prompt_tokens, MOST_TOKENS), min(usage.completion_tokens, MOST_TOKENS))
+            self._usage = _usage(chunk.usage)
         deltas: list[AnswerEvent] = []
         for choice in chunk.choices[:1]:
             self._finish = choice.finish_reason or self._finish
@@ -121,7 +173,7 @@ class StreamReader:
             return
         for _, call in sorted(self._calls.items()):
             yield ToolCall(call.id or "", call.function.name or "", call.function.arguments or "")
-        yield self._usage or Usage(0, 0)
+        yield self._usage or _usage(UsagePart())
         yield Completed(_finish_reason(self._finish, has_calls=bool(self._calls)))
 
     def _add(self, part: ToolCallPart) -> None:
@@ -129,6 +181,26 @@ class StreamReader:
         call.id = call.id or part.id
         call.function.name = (call.function.name or "") + (part.function.name or "")
         call.function.arguments = (call.function.arguments or "") + (part.function.arguments or "")
+
+
+def events_of(completion: Completion) -> Iterator[AnswerEvent]:
+    """The events of an answer in one piece; none if it is no whole answer. Raises ValueError if it is an error."""
+    if completion.error:
+        raise ValueError("the answer was an error")
+    for choice in completion.choices[:1]:
+        if choice.finish_reason is None:
+            return
+        calls = choice.message.tool_calls or ()
+        if choice.message.content:
+            yield Delta(choice.message.content)
+        for call in calls:
+            yield ToolCall(call.id or "", call.function.name or "", call.function.arguments or "")
+        yield _usage(completion.usage or UsagePart())
+        yield Completed(_finish_reason(choice.finish_reason, has_calls=bool(calls)))
+
+
+def _usage(told: UsagePart) -> Usage:
+    return Usage(min(told.prompt_tokens, MOST_TOKENS), min(told.completion_tokens, MOST_TOKENS))
 
 
 def _finish_reason(reason: str, *, has_calls: bool) -> FinishReason:

@@ -35,6 +35,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str = ""
     output_caching: OutputCaching | None = None
     """None: the model is asked, and its output is kept nowhere."""
+    in_one_piece: bool = False
+    """Whether the answer's text may come as a single delta, when all of it is there."""
 
 
 class ChatModel(Protocol):
@@ -62,8 +64,8 @@ class ModelInfo:
 
 
 class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent is given to work on. All of it but `output_caching` is part of the answer's key, and nothing else
-    may be: what an agent answers to the same turn is replayed from the cache."""
+    """What an agent is given to work on. All of it but the last two is part of the answer's key, and nothing else may
+    be: what an agent answers to the same turn is replayed from the cache."""
 
     model: str
     messages: tuple[Message, ...]
@@ -76,6 +78,9 @@ class AgentTurn(msgspec.Struct, frozen=True, kw_only=True):
     output_caching: OutputCaching | None = None
     """To be handed on with what a model is asked; nothing else may depend on it. None if this turn is not to use the
     cache."""
+    in_one_piece: bool = False
+    """Whether nobody will see the pieces in which the answer comes, now or later: to be handed on with what a model is
+    asked, by agents that do nothing else with them."""
 
 
 class Agent(Protocol):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from meshkit.errors import Reason, ShoalError
-from services.agent.metering import Meter, most_tokens
+from services.agent.metering import Meter, NoMeter, most_tokens
 from services.agent.ports import AgentTurn, Quota
 
 RENEWALS_PER_TTL = 3
@@ -70,10 +70,10 @@ class Reservation:
 
 
 class NoReservation:
-    """What a turn has that needs none: nothing is set aside, and nobody asks what the meter says."""
+    """What a turn has that needs none: nothing is set aside, and nothing is measured."""
 
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
+    def __init__(self) -> None:
+        self.meter = NoMeter()
 
     async def settle(self) -> None:
         pass

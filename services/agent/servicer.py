@@ -1,6 +1,6 @@
 """AgentService: validates, calls, translates."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,6 +12,7 @@ from meshkit.errors import Reason, ShoalError, field_invalid, field_required
 from meshkit.identity import require_api_key, require_checked
 from meshkit.json_struct import from_struct, to_struct
 from services.agent import translate
+from services.agent.conversation import AnswerEvent
 from services.agent.heartbeats import with_heartbeats
 from services.agent.model_catalog import ModelCatalog
 from services.agent.ports import PreferenceStore, SessionStore
@@ -23,6 +24,10 @@ from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1.agent_pb2_grpc import AgentServiceServicer
 
 PREFERENCES_MAX_BYTES = 16 * 1024
+MOST_EVENTS = 128
+"""In a group, and so how far a model may be ahead of its reader."""
+GROUP_MAX_BYTES = 256 * 1024
+"""Of a group of several; one event may have more."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -58,8 +63,7 @@ class AgentServicer(AgentServiceServicer):
         turn = self._checked(request)
         async with self._slots.taken(), self._turns.run(turn, call.current().identity) as running:
             await context.send_initial_metadata(self._headers(running.started))
-            async with aclosing(running.events()) as answer:
-                events = [event async for event in answer]
+            events = await running.whole()
         return translate.execute_response(running.started, events, cache=running.cache, replica=self._replica)
 
     async def ExecuteStream(
@@ -70,14 +74,14 @@ class AgentServicer(AgentServiceServicer):
             await context.send_initial_metadata(self._headers(running.started))
             sequence = 1
             yield translate.stream_response(running.started, sequence=sequence, replica=self._replica)
-            answer = with_heartbeats(running.events(), interval_seconds=self._heartbeat_seconds)
-            async with aclosing(answer) as events:
-                async for event in events:
-                    if event is None:
+            answer = with_heartbeats(running.events(), interval_seconds=self._heartbeat_seconds, most=MOST_EVENTS)
+            async with aclosing(answer) as groups:
+                async for events in groups:
+                    if not events:
                         yield pb.ExecuteStreamResponse(sequence=sequence, heartbeat=pb.Heartbeat())
-                        continue
-                    sequence += 1
-                    yield translate.stream_response(event, sequence=sequence, replica=self._replica)
+                    for message in self._messages(events, after=sequence, grouped=request.group_events):
+                        yield message
+                    sequence += len(events)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         caller = call.current().identity
@@ -127,6 +131,16 @@ class AgentServicer(AgentServiceServicer):
                 for model in models
             ]
         )
+
+    def _messages(
+        self, events: Sequence[AnswerEvent], *, after: int, grouped: bool
+    ) -> Iterable[pb.ExecuteStreamResponse]:
+        """Numbered from the number `after` on."""
+        messages = [
+            translate.stream_response(event, sequence=number, replica=self._replica)
+            for number, event in enumerate(events, after + 1)
+        ]
+        return translate.in_groups(messages, max_bytes=GROUP_MAX_BYTES) if grouped else messages
 
     def _checked(self, request: pb.ExecuteRequest) -> TurnRequest:
         turn = translate.turn_request(request)

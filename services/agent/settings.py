@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 import msgspec
 
+from meshkit import near_cache
 from meshkit.database import database_url
 from meshkit.redis import check_url
 from meshkit.settings import ServiceSettings, failed_checks, file_fault, variable_of
@@ -42,6 +43,16 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
     model_timeout_seconds: Annotated[
         float, Meta(gt=0, le=86_400, description="How long a model may be silent, before its answer or within it.")
     ] = 120.0
+    model_tokens_in_one_piece: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="A turn that is neither streamed, kept in the cache nor metered, and names a max_tokens of at "
+            "most this, has the model answer in one piece, for a fifth of the work. Until all of it is there the model "
+            "is silent. 0: every answer is streamed.",
+        ),
+    ] = 256
     model_connections: Annotated[
         int, Meta(ge=1, description="Most connections to the model's server; more calls wait for one.")
     ] = 512
@@ -83,6 +94,7 @@ class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
     cache_model_output: Annotated[
         bool, Meta(description="Whether what a model said is kept and given again to whoever asks it the same.")
     ] = True
+    near_cache_seconds: near_cache.Seconds = near_cache.DEFAULT_SECONDS
     time_words: Annotated[
         str,
         Meta(

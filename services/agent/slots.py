@@ -45,7 +45,10 @@ class Slots:
             self._free.release()
 
     async def _acquire(self) -> None:
-        if self._free.locked() and self.waiting >= self._queue:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        if self.waiting >= self._queue:
             raise self._busy()
         self.waiting += 1
         try:

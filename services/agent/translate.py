@@ -1,6 +1,6 @@
 """Between the protos and the nouns of the core."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf import timestamp_pb2
 
@@ -140,6 +140,26 @@ def stream_response(event: Started | AnswerEvent, *, sequence: int, replica: str
     return response
 
 
+def in_groups(messages: Iterable[pb.ExecuteStreamResponse], *, max_bytes: int) -> Iterator[pb.ExecuteStreamResponse]:
+    """The same events in as few messages as hold them, none of more than `max_bytes` unless it is a single event."""
+    group: list[pb.ExecuteStreamResponse] = []
+    size = 0
+    for message in messages:
+        size += message.ByteSize()
+        if group and size > max_bytes:
+            yield _group(group)
+            group, size = [], message.ByteSize()
+        group.append(message)
+    if group:
+        yield _group(group)
+
+
+def _group(messages: Sequence[pb.ExecuteStreamResponse]) -> pb.ExecuteStreamResponse:
+    if len(messages) == 1:
+        return messages[0]
+    return pb.ExecuteStreamResponse(sequence=messages[-1].sequence, group=pb.EventGroup(events=messages))
+
+
 def execute_response(
     started: Started, events: Sequence[AnswerEvent], *, cache: CacheReport, replica: str
 ) -> pb.ExecuteResponse:
@@ -164,9 +184,8 @@ def execute_response(
 
 
 def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
-    moment = timestamp_pb2.Timestamp()
-    moment.FromMicroseconds(round(seconds * 1_000_000))  # floats of today tell no smaller parts apart
-    return moment
+    whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)  # floats of today tell no smaller parts apart
+    return timestamp_pb2.Timestamp(seconds=whole, nanos=microseconds * 1000)
 
 
 def _tool(tool: pb.Tool) -> Tool:

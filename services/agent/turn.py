@@ -58,9 +58,15 @@ class Replay:
         self._answer = answer
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
-        for event in self._answer.events:
-            # That it is cached says the report; of what it was made when it was computed is no news.
-            yield msgspec.structs.replace(event, from_cache=False) if isinstance(event, Usage) else event
+        for event in await self.whole():
+            yield event
+
+    async def whole(self) -> Sequence[AnswerEvent]:
+        # That it is cached says the report; of what it was made when it was computed is no news.
+        return [
+            msgspec.structs.replace(event, from_cache=False) if isinstance(event, Usage) else event
+            for event in self._answer.events
+        ]
 
     async def finish(self, events: Sequence[AnswerEvent]) -> Lifetime:
         """The lifetime of the whole answer, of which these are the events."""
@@ -92,11 +98,20 @@ class RunningTurn:
                 events.append(event)
                 if not isinstance(event, Completed):
                     yield event
+        await self._finish(events)
+        # Only now, so that whoever has seen the end finds the answer kept, the session grown and the place free.
+        yield events[-1]
+
+    async def whole(self) -> Sequence[AnswerEvent]:
+        """The answer when it is complete, in place of `events`. Cancelling it stops the agent."""
+        events = await self._answer.whole()
+        await self._finish(events)
+        return events
+
+    async def _finish(self, events: Sequence[AnswerEvent]) -> None:
         lifetime = await self._answer.finish(events)
         self.cache = msgspec.structs.replace(self.cache, lifetime=lifetime)
         await self._remember(events)
-        # Only now, so that whoever has seen the end finds the answer kept, the session grown and the place free.
-        yield events[-1]
 
 
 class TurnRunner:
@@ -113,19 +128,27 @@ class TurnRunner:
         time_words: TimeWords,
         reserver: Reserver,
         renewals: Renewals,
+        most_tokens_in_one_piece: int,
         system_prompt: str,
         mint_id: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
-        """`renewals` are closed by whoever made them. `mint_id` makes an unguessable id with the given prefix. `clock`
-        is Unix time in seconds."""
+        """`renewals` are closed by whoever made them. `most_tokens_in_one_piece`: up to which max_tokens a model is
+        asked so where nobody sees the pieces. `mint_id` makes an unguessable id with the given prefix. `clock` is Unix
+        time in seconds."""
         self._agent = agent
         self._catalog = catalog
         self._prices = prices
         self._memory = memory
         self._cache = cache
         self._time_words = time_words
-        self._runner = AgentRunner(agent=agent, prices=prices, cache=cache, reserver=reserver)
+        self._runner = AgentRunner(
+            agent=agent,
+            prices=prices,
+            cache=cache,
+            reserver=reserver,
+            most_tokens_in_one_piece=most_tokens_in_one_piece,
+        )
         self._renewals = renewals
         self._system_prompt = system_prompt
         self._mint_id = mint_id

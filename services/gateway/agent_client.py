@@ -1,6 +1,6 @@
 """The agent as the gateway sees it: calls through the inner listener, errors as ShoalError."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -20,18 +20,24 @@ _HEALTH_SECONDS = 1.0
 class RunningTurn:
     """A turn that streams. Whoever asked for it cancels it in the end, which does nothing to one that is complete."""
 
-    def __init__(self, running: Any, first: Any, headers: dict[str, str]) -> None:
+    def __init__(self, running: Any, first: Any, headers: dict[str, str], *, completed: Callable[[], None]) -> None:
+        """`completed` is called before the event that says that the turn is complete."""
         self._running = running
         self._first = first
+        self._completed = completed
         self.headers = headers
 
-    async def events(self) -> AsyncIterator[pb.ExecuteStreamResponse]:
-        """Every event, once. Raises ShoalError if the turn fails half-way."""
-        event = self._first
+    async def events(self) -> AsyncIterator[Sequence[pb.ExecuteStreamResponse]]:
+        """Every event, once, together with those that were ready at the same time. Raises ShoalError if the turn fails
+        half-way."""
+        message = self._first
         try:
-            while event is not grpc.aio.EOF:
-                yield event
-                event = await self._running.read()
+            while message is not grpc.aio.EOF:
+                events = message.group.events if message.HasField("group") else (message,)
+                if events[-1].HasField("completed"):
+                    self._completed()
+                yield events
+                message = await self._running.read()
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from error
 
@@ -55,10 +61,12 @@ class AgentClient:
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from error
 
-    async def stream(self, request: pb.ExecuteRequest) -> RunningTurn:
-        """A turn that has begun: its first event is there. The caller cancels it."""
+    async def stream(self, request: pb.ExecuteRequest, *, completed: Callable[[], None]) -> RunningTurn:
+        """A turn that has begun: its first event is there. The caller cancels it. `completed` is called when it is."""
         running = self._stub.ExecuteStream(
-            pb.ExecuteStreamRequest(turn=request), timeout=call.onward_timeout(), metadata=_metadata(request)
+            pb.ExecuteStreamRequest(turn=request, group_events=True),
+            timeout=call.onward_timeout(),
+            metadata=_metadata(request),
         )
         try:
             first = await running.read()
@@ -68,7 +76,7 @@ class AgentClient:
         except BaseException:
             running.cancel()
             raise
-        return RunningTurn(running, first, headers)
+        return RunningTurn(running, first, headers, completed=completed)
 
     async def get_session(self, session_id: str) -> pb.GetSessionResponse:
         return await _called(self._stub.GetSession, pb.GetSessionRequest(session_id=session_id))

@@ -1,18 +1,23 @@
 """The gateway as an ASGI application."""
 
+import secrets
+import time
 from collections.abc import Callable
 
 from starlette.routing import Router
 
 from meshkit.identity import IdentitySigner
-from meshkit.metrics import Metrics
+from meshkit.metrics import Metrics, NearHits
+from meshkit.near_cache import NearCache
 from services.gateway.agent_client import AgentClient
 from services.gateway.description_routes import DescriptionRoutes
 from services.gateway.health_routes import HealthRoutes
 from services.gateway.middleware import CallMiddleware
+from services.gateway.near_answers import NearAnswers
 from services.gateway.openai_routes import OpenAIRoutes
 from services.gateway.settings import GatewaySettings
 from services.gateway.task_routes import TaskRoutes
+from services.gateway.turns import Turns
 
 
 def create_app(
@@ -24,9 +29,16 @@ def create_app(
     is_draining: Callable[[], bool],
 ) -> CallMiddleware:
     """The whole application, ready to be served."""
+    near = NearAnswers(
+        NearCache(seconds=settings.near_cache_seconds),
+        replica=settings.replica,
+        mint_id=lambda: f"turn_{secrets.token_urlsafe(18)}",
+        clock=time.time,
+    )
+    turns = Turns(agent=agent, near=near, hits=NearHits(metrics))
     routes = [
-        *TaskRoutes(agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
-        *OpenAIRoutes(agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
+        *OpenAIRoutes(turns=turns, agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
+        *TaskRoutes(turns=turns, agent=agent, request_max_bytes=settings.request_max_bytes).routes(),
         *HealthRoutes(agent=agent, is_draining=is_draining).routes(),
         *DescriptionRoutes().routes(),
     ]

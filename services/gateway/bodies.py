@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from meshkit.errors import Reason, ShoalError, field_invalid
@@ -30,7 +30,7 @@ def read_query(request: Request, kind: type[T]) -> T:
     """The query as `kind`, numbers and booleans written as in JSON. Raises ShoalError naming the field at fault."""
     values: dict[str, str] = {}
     try:
-        pairs = parse_qsl(request.url.query, keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="strict")
     except ValueError:
         raise ShoalError(Reason.MALFORMED_REQUEST, "The query is no valid UTF-8.", field="query") from None
     for name, value in pairs:
@@ -57,12 +57,16 @@ def json_response(content: Any, *, status_code: int = 200, headers: dict[str, st
     )
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
+async def _read(request: Request, max_bytes: int) -> bytearray:
+    content, is_whole = bytearray(), False
+    while not is_whole:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        content += message.get("body", b"")
+        is_whole = not message.get("more_body", False)
         if len(content) > max_bytes:
             raise ShoalError(
                 Reason.REQUEST_TOO_LARGE, f"The body is larger than {max_bytes:,} bytes; send less.", field="body"
             )
-    return bytes(content)
+    return content

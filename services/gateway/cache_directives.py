@@ -30,7 +30,9 @@ def combined(asked: CacheShape, headers: Headers) -> CacheShape:
     the answer (refresh) and another not to (only).
     """
     tags = [*asked.tags, *(tag for line in headers.getlist(TAGS_HEADER) for tag in tags_in(line))]
-    return msgspec.structs.replace(asked, mode=_mode({asked.mode, *_modes(headers)}), tags=list(dict.fromkeys(tags)))
+    mode, tags = _mode({asked.mode, *_modes(headers)}), list(dict.fromkeys(tags))
+    is_all = (mode, tags) == (asked.mode, asked.tags)
+    return asked if is_all else msgspec.structs.replace(asked, mode=mode, tags=tags)
 
 
 def _mode(wishes: set[CacheMode]) -> CacheMode:

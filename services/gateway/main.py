@@ -1,6 +1,7 @@
 """The gateway process: what it is made of."""
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from meshkit.mesh_tls import MeshTls
 from meshkit.metrics import Load
 from services.gateway.agent_client import AgentClient
 from services.gateway.app import create_app
+from services.gateway.one_write import OneWriteProtocol
 from services.gateway.settings import GatewaySettings
 
 KEEP_ALIVE_SECONDS = 75
@@ -40,7 +42,7 @@ async def run(settings: GatewaySettings) -> None:
         server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=OneWriteProtocol,
                 ws="none",
                 lifespan="off",
                 access_log=False,
@@ -55,6 +57,9 @@ async def run(settings: GatewaySettings) -> None:
         # In a group, so that a server that fails ends the process instead of leaving it deaf.
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve(sockets=[listener]))
+            # What is there by now stays until the end: full collections need not look through it again and again.
+            gc.collect()
+            gc.freeze()
             this.ready = True
             log.info("serving", port=settings.port)
             await this.stopped.wait()

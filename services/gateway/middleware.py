@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import cache
 
 import structlog
 from prometheus_client import Histogram
@@ -38,13 +39,14 @@ class CallMiddleware:
         self._timeout_seconds = timeout_seconds
         self.running = 0
         """Requests in progress; those about health do not count."""
-        self._seconds = Histogram(
+        seconds = Histogram(
             "shoal_http_seconds",
             "Time from the arrival of a REST request to the end of its answer.",
             ("method", "status"),
             buckets=RPC_BUCKETS_SECONDS,
             registry=metrics.registry,
         )
+        self._measured = cache(lambda method, status: seconds.labels(method, str(status)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +65,7 @@ class CallMiddleware:
             finally:
                 self.running -= counts
                 seconds = time.perf_counter() - started
-                self._seconds.labels(scope["method"], str(answer.status)).observe(seconds)
+                self._measured(scope["method"], answer.status).observe(seconds)
                 # Envoy's health checks come twice a second.
                 tell = log.debug if _is_public(scope["path"]) else log.info
                 tell(
@@ -80,8 +82,8 @@ class CallMiddleware:
             if _is_public(scope["path"]):
                 await self._app(scope, receive, answer)
             else:
-                with call.serving(self._accept(headers, request_id)):
-                    await self._app(scope, receive, answer)
+                call.begin(self._accept(headers, request_id))
+                await self._app(scope, receive, answer)
             return
         except ClientDisconnect:
             return

@@ -1,6 +1,6 @@
 """OpenAI's REST API, as far as its SDKs need it: chat completions and models."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -12,18 +12,19 @@ from meshkit.errors import Reason, ShoalError
 from services.gateway import cache_directives, openai_shapes, sse
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response, read_json
-from services.gateway.disconnects import while_connected
 from services.gateway.openai_shapes import ChatCompletionBody, StreamOptions
 from services.gateway.openai_stream import ChunkWriter
 from services.gateway.routing import route
 from services.gateway.shapes import CacheShape
+from services.gateway.turns import Turns
 from shoal.agent.v1 import agent_pb2 as pb
 
 
 class OpenAIRoutes:
     """The routes under /v1."""
 
-    def __init__(self, *, agent: AgentClient, request_max_bytes: int) -> None:
+    def __init__(self, *, turns: Turns, agent: AgentClient, request_max_bytes: int) -> None:
+        self._turns = turns
         self._agent = agent
         self._request_max_bytes = request_max_bytes
 
@@ -39,9 +40,9 @@ class OpenAIRoutes:
         cache = cache_directives.combined(body.cache or CacheShape(), request.headers)
         turn = openai_shapes.execute_request(msgspec.structs.replace(body, cache=cache))
         if not body.stream:
-            response, headers = await while_connected(request, self._agent.execute(turn))
+            response, headers = await self._turns.execute(turn, request)
             return json_response(openai_shapes.completion(response), headers=headers)
-        running = await while_connected(request, self._agent.stream(turn))
+        running = await self._turns.stream(turn, request)
         options = body.stream_options or StreamOptions()
         return sse.EventStream(
             _written(running.events(), ChunkWriter(include_usage=options.include_usage)),
@@ -64,9 +65,15 @@ class OpenAIRoutes:
         )
 
 
-async def _written(events: AsyncIterator[pb.ExecuteStreamResponse], writer: ChunkWriter) -> AsyncIterator[bytes]:
-    async for event in events:
-        if event.HasField("heartbeat"):
-            yield sse.HEARTBEAT
-        for chunk in writer.chunks(event):
-            yield sse.event(msgspec.json.encode(chunk))
+async def _written(
+    groups: AsyncIterator[Sequence[pb.ExecuteStreamResponse]], writer: ChunkWriter
+) -> AsyncIterator[bytes]:
+    async for events in groups:
+        yield b"".join(written for event in events for written in _events(event, writer))
+
+
+def _events(event: pb.ExecuteStreamResponse, writer: ChunkWriter) -> Iterator[bytes]:
+    if event.HasField("heartbeat"):
+        yield sse.HEARTBEAT
+    for chunk in writer.chunks(event):
+        yield sse.event(msgspec.json.encode(chunk))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from meshkit import near_cache
 from meshkit.settings import ServiceSettings
 
 
@@ -22,6 +23,7 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
             "0: as long as that.",
         ),
     ] = 0.0
+    near_cache_seconds: near_cache.Seconds = near_cache.DEFAULT_SECONDS
 
     @property
     def longest_seconds(self) -> float:

@@ -1,13 +1,16 @@
 """Server-sent events: how they are written, and how a stream of them ends."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import structlog
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from meshkit.errors import ShoalError, internal
 from services.gateway import problems
+from services.gateway.disconnects import while_connected
 
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": heartbeat\n\n"
@@ -47,7 +50,8 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            with suppress(ClientDisconnect):
+                await while_connected(Request(scope, receive), self.stream_response(send))
         finally:
             self._stop()
 

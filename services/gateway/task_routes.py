@@ -1,6 +1,6 @@
 """Shoal's own REST API: tasks, sessions, preferences."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -12,7 +12,6 @@ from meshkit.json_struct import from_struct
 from services.gateway import cache_directives, http_caching, sse, translate
 from services.gateway.agent_client import AgentClient
 from services.gateway.bodies import json_response, read_json, read_query
-from services.gateway.disconnects import while_connected
 from services.gateway.routing import route
 from services.gateway.shapes import (
     PreferencesAnswer,
@@ -22,13 +21,15 @@ from services.gateway.shapes import (
     TaskBody,
     TaskQuery,
 )
+from services.gateway.turns import Turns
 from shoal.agent.v1 import agent_pb2 as pb
 
 
 class TaskRoutes:
     """The routes under /api/v1."""
 
-    def __init__(self, *, agent: AgentClient, request_max_bytes: int) -> None:
+    def __init__(self, *, turns: Turns, agent: AgentClient, request_max_bytes: int) -> None:
+        self._turns = turns
         self._agent = agent
         self._request_max_bytes = request_max_bytes
 
@@ -44,7 +45,7 @@ class TaskRoutes:
         turn = _turn(body, request)
         if body.stream:
             return await self._stream(turn, request)
-        response, headers = await while_connected(request, self._agent.execute(turn))
+        response, headers = await self._turns.execute(turn, request)
         return json_response(translate.task_answer(response), headers=headers)
 
     async def get_task(self, request: Request) -> Response:
@@ -53,7 +54,7 @@ class TaskRoutes:
         turn = _turn(body, request)
         if body.stream:
             return await self._stream(turn, request)
-        response, served = await while_connected(request, self._agent.execute(turn))
+        response, served = await self._turns.execute(turn, request)
         headers = served | http_caching.headers(turn, response)
         if "etag" in headers and http_caching.is_held(request.headers.getlist("if-none-match"), headers["etag"]):
             return Response(status_code=304, headers=headers)
@@ -89,7 +90,7 @@ class TaskRoutes:
         return json_response(PreferencesAnswer(user_id, body.preferences, put.version))
 
     async def _stream(self, turn: pb.ExecuteRequest, request: Request) -> Response:
-        running = await while_connected(request, self._agent.stream(turn))
+        running = await self._turns.stream(turn, request)
         return sse.EventStream(
             _written(running.events()),
             stop=running.cancel,
@@ -104,12 +105,14 @@ def _turn(body: TaskBody, request: Request) -> pb.ExecuteRequest:
     return translate.execute_request(msgspec.structs.replace(body, cache=cache))
 
 
-async def _written(events: AsyncIterator[pb.ExecuteStreamResponse]) -> AsyncIterator[bytes]:
+async def _written(groups: AsyncIterator[Sequence[pb.ExecuteStreamResponse]]) -> AsyncIterator[bytes]:
     stream_id = ""
-    async for event in events:
-        if event.HasField("heartbeat"):
-            yield sse.HEARTBEAT
-            continue
-        stream_id = stream_id or event.started.stream_id
-        data = msgspec.json.encode(translate.event_data(event))
-        yield sse.event(data, id=f"{stream_id}:{event.sequence}")
+    async for events in groups:
+        stream_id = stream_id or events[0].started.stream_id
+        yield b"".join(_event(event, stream_id) for event in events)
+
+
+def _event(event: pb.ExecuteStreamResponse, stream_id: str) -> bytes:
+    if event.HasField("heartbeat"):
+        return sse.HEARTBEAT
+    return sse.event(msgspec.json.encode(translate.event_data(event)), id=f"{stream_id}:{event.sequence}")

@@ -2,8 +2,9 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from meshkit.identity import ANONYMOUS_TENANT, ANONYMOUS_TIER, Authentication
 from services.ratelimit import keys
@@ -27,8 +28,7 @@ class KnownKeys(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(msgspec.Struct, frozen=True):
     """Who asks, as far as a request shows."""
 
     address: str
@@ -36,8 +36,7 @@ class Asker:
     """The different keys that were sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who that is."""
 
     tenant: str

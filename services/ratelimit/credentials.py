@@ -9,11 +9,9 @@ def keys_in(*, x_api_key: str | None, authorization: str | None) -> frozenset[st
 
     A header sent several times arrives as its values joined by commas.
     """
-    keys: set[str] = set()
-    if x_api_key is not None:
-        keys.update(value.strip() for value in x_api_key.split(","))
+    keys = [] if x_api_key is None else [value.strip() for value in x_api_key.split(",")]
     if authorization is not None:
-        keys.update(_bearer_key(value) for value in authorization.split(","))
+        keys += [_bearer_key(value) for value in authorization.split(",")]
     return frozenset(keys)
 
 

@@ -44,7 +44,9 @@ def _response(code: RateLimitResponse.Code.ValueType, question: Question, verdic
     response, holding = RateLimitResponse(overall_code=code), verdict.holding
     for _ in range(question.descriptors):
         each = response.statuses.add(code=code, limit_remaining=holding.remaining)
-        each.duration_until_reset.FromMicroseconds(holding.full_in_micros)
+        seconds, micros = divmod(holding.full_in_micros, MICROS_PER_SECOND)
+        duration = each.duration_until_reset
+        duration.seconds, duration.nanos = seconds, 1000 * micros
     _add_headers(response, budget_headers(verdict.policy, holding))
     return response
 

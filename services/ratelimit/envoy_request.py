@@ -1,7 +1,10 @@
 """Envoy's question: how large one may be, and what those of our own Envoy say."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
 
 from meshkit.errors import field_invalid
 from services.ratelimit.callers import Asker
@@ -23,8 +26,10 @@ class Surface(StrEnum):
     OPENAI = "openai"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+_SURFACES: Mapping[str, Surface] = MappingProxyType({surface.value: surface for surface in Surface})
+
+
+class Question(msgspec.Struct, frozen=True):
     """May this request go on?"""
 
     asker: Asker
@@ -38,10 +43,12 @@ class Question:
 
 def check_size(request: RateLimitRequest) -> None:
     """Raises ShoalError FIELD_INVALID for more parts than anybody needs: each costs time. For all domains."""
-    if not 1 <= len(request.descriptors) <= MOST_DESCRIPTORS:
+    descriptors = request.descriptors
+    if not 1 <= len(descriptors) <= MOST_DESCRIPTORS:
         raise field_invalid("descriptors", f"have 1 to {MOST_DESCRIPTORS} descriptors")
-    if not all(1 <= len(descriptor.entries) <= MOST_ENTRIES for descriptor in request.descriptors):
-        raise field_invalid("descriptors", f"have 1 to {MOST_ENTRIES} entries each")
+    for descriptor in descriptors:
+        if not 1 <= len(descriptor.entries) <= MOST_ENTRIES:
+            raise field_invalid("descriptors", f"have 1 to {MOST_ENTRIES} entries each")
 
 
 def parse(request: RateLimitRequest) -> Question:
@@ -64,11 +71,11 @@ def _entries(descriptor: RateLimitDescriptor) -> dict[str, str]:
     if descriptor.HasField("hits_addend") or descriptor.is_negative_hits:
         raise field_invalid("descriptors", "have no hits of their own: each request spends one token")
     # A header may hold any bytes; those that are no UTF-8 make a value that nothing equals.
-    return {entry.key: entry.value.decode(errors="replace") for entry in descriptor.entries}
+    return {entry.key: entry.value.decode("utf-8", "replace") for entry in descriptor.entries}
 
 
 def _surface(entries: dict[str, str]) -> Surface:
-    try:
-        return Surface(entries.get("surface", ""))
-    except ValueError:
-        raise field_invalid("descriptors", f"have the entry 'surface', one of {', '.join(Surface)}") from None
+    surface = _SURFACES.get(entries.get("surface", ""))
+    if surface is None:
+        raise field_invalid("descriptors", f"have the entry 'surface', one of {', '.join(Surface)}")
+    return surface

@@ -1,7 +1,8 @@
 """The heart of the limiter: which buckets pay for a request, and whether it may go on."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from meshkit.errors import Reason, ShoalError, field_invalid
 from meshkit.identity import Identity
@@ -14,8 +15,7 @@ ADDRESS = "address"
 """Whose limit it is that pays for callers without one good key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether the request of a caller may go on."""
 
     caller: Caller

@@ -34,6 +34,12 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
     envoy_port: Annotated[
         Port, msgspec.Meta(description="The port on 127.0.0.1 where the limiter speaks Envoy's own protocol.")
     ] = 8102
+    question_port: Annotated[
+        Port,
+        msgspec.Meta(
+            description="The port on 127.0.0.1 where Shoal's own Envoy asks the limiter the same, over HTTP/1.1."
+        ),
+    ] = 8171
     limiters: Annotated[
         int,
         msgspec.Meta(ge=1, le=100, description="How many limiters share the limits, at least; they count each other."),

@@ -20,9 +20,11 @@ from shoal.agent.v1 import agent_pb2_grpc
 from tests.mesh import Mesh
 
 TOKENS = 20
-"""In the answers of the simulated model. The long ones go on for twenty seconds, longer than any process takes to end
-that is not waited for."""
-LONG_TOKENS, LONG_PACE = 400, 20
+"""In the answers of the simulated model."""
+LONG_TOKENS, LONG_PACE = 120, 20
+"""The long ones go on for six seconds, far longer than a process takes to end that is not waited for: its notice of 1.5
+seconds, and DRAIN_SECONDS if its mesh is told so."""
+DRAIN_SECONDS = "0.5"
 CALLERS_OF_A_KIND = 2
 KNOWN_TASKS = 8
 """One request in four asks one of these, and so finds its answer in the cache."""

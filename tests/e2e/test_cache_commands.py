@@ -39,6 +39,8 @@ def mesh(model: ModelProcess) -> Iterator[Mesh]:
         SHOAL_L2_TIMEOUT_SECONDS="1",
         SHOAL_L3_TIMEOUT_SECONDS="1",
         SHOAL_TIERS=TIERS,
+        # What the cache processes count is to be seen, each time.
+        SHOAL_NEAR_CACHE_SECONDS="0",
     ) as started:
         yield started
 

@@ -17,6 +17,7 @@ from load.measuring.memory import pss_bytes
 from tests.backends import wait_until
 from tests.certificates import localhost
 from tests.mesh import Mesh, free_shift, running_mesh
+from tests.simulated_model import model_process
 
 MOST_MEMORY_BYTES = 400 * 1024 * 1024
 OTHERS = ("envoy", "model", "valkey-limits", "valkey-state", "valkey-cache")
@@ -119,7 +120,10 @@ def test_any_other_process_that_is_killed_comes_back_too(mesh: Mesh, victim: str
 
 def test_the_next_run_has_the_same_key_and_a_kill_leaves_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with running_mesh(home, SHOAL_AGENT_REPLICAS="1") as first:
+    with (
+        model_process() as model,
+        running_mesh(home, SHOAL_AGENT_REPLICAS="1", SHOAL_MODEL_BASE_URL=f"{model.url}/v1") as first,
+    ):
         key = first.api_key
     certificate, private_key = localhost(tmp_path)
     tls = {"SHOAL_TLS_CERT_FILE": str(certificate), "SHOAL_TLS_KEY_FILE": str(private_key)}

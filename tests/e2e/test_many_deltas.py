@@ -8,12 +8,11 @@ import httpx
 
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
-from tests.mesh import Mesh, running_mesh
-from tests.simulated_model import simulated_model
+from tests.mesh import Mesh
 
 STREAMS = 30
 DELTAS = 4000
-TASK = "Say it all."
+TASK = f"Say it all. [[tokens={DELTAS}]]"
 REFUSED = -1
 
 
@@ -52,16 +51,11 @@ async def served(replay: Callable[[], Awaitable[int]]) -> int:
     return deltas
 
 
-async def test_streams_of_many_small_deltas_all_come_to_their_end() -> None:
-    async with simulated_model("--output-tokens", str(DELTAS)) as model:
-        with running_mesh(SHOAL_MODEL_BASE_URL=f"{model.url}/v1") as mesh:
-            async with httpx.AsyncClient(timeout=100) as client, grpc.aio.insecure_channel(mesh.grpc_target) as channel:
-                first = await replayed_by_rest(client, mesh)
-                by_rest = await asyncio.gather(
-                    *(served(lambda: replayed_by_rest(client, mesh)) for _ in range(STREAMS))
-                )
-                by_grpc = await asyncio.gather(
-                    *(served(lambda: replayed_by_grpc(channel, mesh)) for _ in range(STREAMS))
-                )
+async def test_streams_of_many_small_deltas_all_come_to_their_end(simulated_mesh: Mesh) -> None:
+    mesh = simulated_mesh
+    async with httpx.AsyncClient(timeout=100) as client, grpc.aio.insecure_channel(mesh.grpc_target) as channel:
+        first = await replayed_by_rest(client, mesh)
+        by_rest = await asyncio.gather(*(served(lambda: replayed_by_rest(client, mesh)) for _ in range(STREAMS)))
+        by_grpc = await asyncio.gather(*(served(lambda: replayed_by_grpc(channel, mesh)) for _ in range(STREAMS)))
     assert first == DELTAS
     assert by_rest == by_grpc == [DELTAS] * STREAMS

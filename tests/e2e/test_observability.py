@@ -1,20 +1,17 @@
 """What an operator sees of a request: logs, metrics, traces."""
 
-import gzip
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.backends import wait_until
-from tests.mesh import Mesh, running_mesh
+from tests.e2e.span_collector import SpanCollector
+from tests.mesh import Mesh
 
 SECRET_WORDS = "xylophone marmalade"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPANS_TOGETHER = 5
+"""How many Envoy sends at once; fewer wait for seconds."""
 
 
 def ask(mesh: Mesh, task: str, **headers: str) -> httpx.Response:
@@ -63,51 +60,10 @@ def test_every_service_and_envoy_show_metrics(mesh: Mesh) -> None:
     assert "envoy_cluster_upstream_rq" in httpx.get(f"http://127.0.0.1:{mesh.admin_port}/stats/prometheus").text
 
 
-@contextmanager
-def collector() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """An OTLP collector; yields its address and the (service, trace id) of each span that arrived."""
-    spans: list[tuple[str, str]] = []
+def test_a_callers_trace_goes_through_every_hop(simulated_mesh: Mesh, spans: SpanCollector) -> None:
+    # Envoy sends its spans when it has some.
+    for _ in range(SPANS_TOGETHER):
+        ask(simulated_mesh, "Say something to be traced.", traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")
+    ours = {"shoal-gateway", "shoal-agent", "shoal-cache", "shoal-ratelimit"}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.read_body()
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                names = [a.value.string_value for a in resource.resource.attributes if a.key == "service.name"]
-                spans.extend((names[0], span.trace_id.hex()) for scope in resource.scope_spans for span in scope.spans)
-            self.send_response(200)
-            self.end_headers()
-
-        def read_body(self) -> bytes:
-            """Python's exporter sends a length, Envoy chunks."""
-            if "content-length" in self.headers:
-                return self.rfile.read(int(self.headers["content-length"]))
-            body = bytearray()
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            return bytes(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", spans
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_a_callers_trace_goes_through_every_hop() -> None:
-    with collector() as (address, spans), running_mesh(SHOAL_OTLP_ENDPOINT=address) as mesh:
-        ask(mesh, "Say something to be traced.", traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")
-        wanted = {"shoal-gateway", "shoal-agent", "shoal-cache", "shoal-ratelimit"}
-
-        def traced() -> set[str]:
-            return {service for service, trace_id in spans if trace_id == TRACE_ID}
-
-        wait_until(lambda: traced() >= wanted and len(traced()) > len(wanted), "spans of every service and Envoy")
+    wait_until(lambda: spans.services_in(TRACE_ID) > ours, "spans of every service and Envoy")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh import Mesh, running_mesh
+from tests.mesh import Mesh
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(r"^\*\*(\d+)\. .*?(?=^\*\*\d+\. |^Errors say|\Z)", re.MULTILINE | re.DOTALL)
@@ -46,9 +46,8 @@ def test_the_example_works(number: int, mesh: Mesh) -> None:
     assert_works(number, mesh)
 
 
-def test_the_example_that_changes_the_mesh_works() -> None:
-    with running_mesh() as mesh:
-        assert_works(CHANGES_THE_MESH, mesh)
+def test_the_example_that_changes_the_mesh_works(simulated_mesh: Mesh) -> None:
+    assert_works(CHANGES_THE_MESH, simulated_mesh)
 
 
 def assert_works(number: int, mesh: Mesh) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from tests.e2e.mixed_callers import TOKENS, Callers, mixed_callers
+import pytest
+
+from tests.e2e.mixed_callers import DRAIN_SECONDS, TOKENS, Callers, mixed_callers
 from tests.mesh import Mesh, running_mesh
 from tests.simulated_model import simulated_model
 
@@ -25,10 +27,13 @@ def pids_of(mesh: Mesh, service: str) -> set[int]:
     return {pid for name, pid in mesh.pids().items() if name.startswith(f"{service}-")}
 
 
+@pytest.mark.timeout(600)  # A busy machine takes its time for 5,000 requests.
 async def test_every_process_is_replaced_under_load_and_no_request_fails() -> None:
     async with simulated_model("--output-tokens", str(TOKENS)) as model:
         # One cache and one limiter: who is the only one is replaced as well.
-        with running_mesh(SHOAL_MODEL_BASE_URL=f"{model.url}/v1", SHOAL_GATEWAY_REPLICAS="2") as mesh:
+        with running_mesh(
+            SHOAL_MODEL_BASE_URL=f"{model.url}/v1", SHOAL_GATEWAY_REPLICAS="2", SHOAL_DRAIN_SECONDS=DRAIN_SECONDS
+        ) as mesh:
             key = await asyncio.to_thread(mesh.create_key, tenant="many", tier="bench")
             async with mixed_callers(mesh, key) as callers:
                 for service in SERVICES:

@@ -8,8 +8,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,11 @@ import psutil
 import pytest
 
 from envoyconf.endpoints import endpoints_file
-from shoal.agent.v1 import agent_pb2 as pb
-from shoal.agent.v1 import agent_pb2_grpc
-from tests.e2e.mixed_callers import TOKENS, GrpcCaller, mixed_callers
+from tests.e2e.held_streams import STREAM_TOKENS, STREAMS, held_streams
+from tests.e2e.mixed_callers import DRAIN_SECONDS, TOKENS, GrpcCaller, mixed_callers
 from tests.mesh import Mesh, running_mesh
 from tests.simulated_model import ModelProcess, model_process
 
-STREAMS = 12
-"""More than there are agents, so that each has some."""
-STREAM_TOKENS = 100
 PATIENCE_SECONDS = 60
 
 
@@ -51,6 +47,9 @@ def mesh(model: ModelProcess, model_key_file: Path) -> Iterator[Mesh]:
         SHOAL_MODEL_BASE_URL=f"{model.url}/v1",
         SHOAL_MODEL_API_KEY_FILE=str(model_key_file),
         SHOAL_AGENT_REPLICAS="2",
+        SHOAL_DRAIN_SECONDS=DRAIN_SECONDS,
+        # The launcher has told Envoy before a process leaves: a shorter notice than the usual is enough.
+        SHOAL_DRAIN_NOTICE_SECONDS="0.5",
     ) as started:
         yield started
 
@@ -80,47 +79,6 @@ async def reached(mesh: Mesh, condition: Callable[[dict[str, dict[str, Any]]], b
 
 def endpoints(mesh: Mesh, service: str) -> str:
     return Path(endpoints_file(str(mesh.home / "envoy"), service)).read_text()
-
-
-class HeldStreams:
-    """Streams that have begun and stand still, for their model does."""
-
-    def __init__(self, calls: list[Any], replicas: list[str], model: ModelProcess) -> None:
-        self._calls = calls
-        self._model = model
-        self.replicas = set(replicas)
-        """Who writes them."""
-
-    def release(self) -> None:
-        self._model.process.send_signal(signal.SIGCONT)
-
-    async def texts(self) -> list[str]:
-        """All of what they said, when they have ended. Raises AioRpcError if one was broken."""
-        return list(await asyncio.gather(*map(_text, self._calls)))
-
-
-async def _text(call: Any) -> str:
-    return "".join([event.delta.text async for event in call])
-
-
-@asynccontextmanager
-async def held_streams(mesh: Mesh, key: str, model: ModelProcess) -> AsyncIterator[HeldStreams]:
-    async with grpc.aio.insecure_channel(mesh.grpc_target) as channel:
-        agent = agent_pb2_grpc.AgentServiceStub(channel)
-        turn = pb.ExecuteRequest(
-            task=f"Hold on. [[tokens={STREAM_TOKENS}]] [[tokens_per_second=20]]",
-            cache=pb.CacheControl(mode=pb.CACHE_MODE_BYPASS),
-        )
-        calls: list[Any] = [
-            agent.ExecuteStream(pb.ExecuteStreamRequest(turn=turn), metadata=(("x-api-key", key),))
-            for _ in range(STREAMS)
-        ]
-        headers = [dict(await call.initial_metadata()) for call in calls]
-        model.process.send_signal(signal.SIGSTOP)
-        try:
-            yield HeldStreams(calls, [str(each["x-shoal-replica"]) for each in headers], model)
-        finally:
-            model.process.send_signal(signal.SIGCONT)
 
 
 async def test_new_agents_take_calls_and_old_ones_leave_without_a_failed_request(mesh: Mesh, key: str) -> None:
@@ -163,15 +121,17 @@ async def test_agents_that_leave_finish_their_streams_and_get_no_new_calls(
 ) -> None:
     await mesh.shoal_meanwhile("scale", "agent", "5")
     pids = {name: row["pid"] for name, row in (await processes(mesh)).items()}
-    async with held_streams(mesh, key, model) as streams, grpc.aio.insecure_channel(mesh.grpc_target) as channel:
+    async with grpc.aio.insecure_channel(mesh.grpc_target) as channel:
+        await GrpcCaller(channel, key).ask("Known 0.", False)
+    async with grpc.aio.insecure_channel(mesh.grpc_target) as channel, held_streams(mesh, key, model) as streams:
         leaving = {"agent-3", "agent-4", "agent-5"} & streams.replicas
         assert leaving
         shrinking = asyncio.create_task(mesh.shoal_meanwhile("scale", "agent", "2"))
         rows = await reached(mesh, lambda rows: all(rows[name]["in_envoy"] == "draining" for name in leaving))
         assert {rows[name]["state"] for name in leaving} == {"draining"}
         assert all(rows[name]["running"] > 0 for name in leaving)
-        caller = GrpcCaller(channel, key)
         # A known answer, since the model says nothing now.
+        caller = GrpcCaller(channel, key)
         answers = [await caller.ask("Known 0.", False) for _ in range(8)]
         assert {answer.replica for answer in answers} == {"agent-1", "agent-2"}
         assert {answer.cache for answer in answers} == {"hit"}
@@ -275,7 +235,10 @@ async def test_the_autoscaler_brings_a_pool_inside_its_bounds_at_once() -> None:
 
 
 async def test_a_mesh_that_is_stopped_while_it_changes_leaves_no_process() -> None:
-    with model_process() as model, running_mesh(SHOAL_MODEL_BASE_URL=f"{model.url}/v1") as mesh:
+    with (
+        model_process() as model,
+        running_mesh(SHOAL_MODEL_BASE_URL=f"{model.url}/v1", SHOAL_DRAIN_SECONDS=DRAIN_SECONDS) as mesh,
+    ):
         key = await asyncio.to_thread(mesh.create_key, tenant="many", tier="bench")
         async with held_streams(mesh, key, model) as streams:
             assert "agent-3" in streams.replicas

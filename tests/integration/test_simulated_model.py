@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat import ChatCompletionMessageParam as MessageParam
 
-from tests.simulated_model import BOUND_SECONDS, Server, simulated_model
+from tests.simulated_model import BOUND_SECONDS, ModelProcess, Server, clients_of, model_process, simulated_model
 
 T = TypeVar("T")
 
@@ -31,9 +31,16 @@ async def in_background(call: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.T
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.fixture(scope="module")
+def running_model() -> Iterator[ModelProcess]:
+    with model_process() as model:
+        yield model
+
+
 @pytest.fixture
-async def model() -> AsyncIterator[Server]:
-    async with simulated_model() as server:
+async def model(running_model: ModelProcess) -> AsyncIterator[Server]:
+    async with clients_of(running_model) as server:
+        await server.count_anew()
         yield server
 
 

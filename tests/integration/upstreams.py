@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,16 @@ import grpc
 import grpc.aio
 from aiohttp import web
 from google.protobuf import duration_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from envoyconf.topology import LOOPBACK
 from meshkit.mesh_tls import MeshTls
-from shoal.external import rls_pb2, rls_pb2_grpc
+from services.ratelimit import envoy_method, envoy_request
+from services.ratelimit.questions.connection import Headers, Terms
+from services.ratelimit.questions.framing import CallError
+from services.ratelimit.questions.server import listening
+from shoal.external import rls_pb2
 
 LIMITED_KEY = "sk-shoal-limited"
 BROKEN_KEY = "sk-shoal-the-limiter-breaks-on-this"
@@ -33,16 +37,12 @@ Pairs = list[tuple[str, str]]
 
 
 @dataclass
-class ScriptedLimiter(rls_pb2_grpc.RateLimitServiceServicer):
+class ScriptedLimiter:
     """Lets everybody pass as `signed-identity`, but for a few keys; remembers what it was asked."""
 
     asked: list[Pairs] = field(default_factory=list)
 
-    async def ShouldRateLimit(  # noqa: N802 - the protocol's name
-        self,
-        request: rls_pb2.RateLimitRequest,
-        context: grpc.aio.ServicerContext[rls_pb2.RateLimitRequest, rls_pb2.RateLimitResponse],
-    ) -> rls_pb2.RateLimitResponse:
+    async def answer(self, request: rls_pb2.RateLimitRequest) -> rls_pb2.RateLimitResponse:
         (descriptor,) = request.descriptors
         # Bytes that are no UTF-8 read as \\xff.
         self.asked.append([(entry.key, entry.value.decode(errors="backslashreplace")) for entry in descriptor.entries])
@@ -51,7 +51,7 @@ class ScriptedLimiter(rls_pb2_grpc.RateLimitServiceServicer):
             case key if key == LIMITED_KEY:
                 return refusal(entries["surface"])
             case key if key == BROKEN_KEY:
-                await context.abort(grpc.StatusCode.INTERNAL, "broken")
+                raise CallError(code_pb2.INTERNAL, "broken")
             case key if key == HANGING_KEY:
                 await asyncio.Event().wait()
         return answer(OK, request={"x-shoal-identity": "signed-identity"}, response={"ratelimit": '"free";r=9;t=1'})
@@ -161,6 +161,21 @@ async def grpc_server(port: int, mesh: MeshTls | None = None) -> AsyncIterator[g
         yield server
     finally:
         await server.stop(grace=None)
+
+
+Answers = Callable[[rls_pb2.RateLimitRequest], Awaitable[rls_pb2.RateLimitResponse]]
+
+
+@asynccontextmanager
+async def limiter_server(port: int, answers: Answers, mesh: MeshTls | None = None) -> AsyncIterator[None]:
+    """A limiter as Envoy asks it, always healthy; with `mesh` one that takes only calls from there."""
+
+    async def should_rate_limit(message: bytes, headers: Headers) -> bytes:
+        return (await answers(rls_pb2.RateLimitRequest.FromString(message))).SerializeToString()
+
+    terms = Terms({envoy_method.PATH: should_rate_limit}, envoy_request.MAX_BYTES, is_serving=lambda: True)
+    async with listening(terms, port=port, tls=mesh.server_context() if mesh else None):
+        yield
 
 
 @asynccontextmanager

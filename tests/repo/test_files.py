@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def committed() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    return [ROOT / name for name in listed.decode().split("\0") if name and (ROOT / name).is_file()]
+from tests.repo.tree import ROOT, listed
 
 
 def texts() -> list[tuple[Path, str]]:
     found = []
-    for path in committed():
+    for path in listed():
         try:
             found.append((path.relative_to(ROOT), path.read_text()))
         except UnicodeDecodeError:

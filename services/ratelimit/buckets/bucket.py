@@ -12,6 +12,8 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Self
 
+import msgspec
+
 MICROS_PER_SECOND = 10**6
 MOST_GRAINS = 2**52
 """Twice as many, a full bucket and a debt of another, are still exact in a double."""
@@ -75,8 +77,7 @@ class Limit:
         return -(-grains // self.grains_per_micro)
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(msgspec.Struct, frozen=True):
     """What a bucket held at a point in time (microseconds), in grains of the size that its limit had then."""
 
     grains: int
@@ -97,8 +98,7 @@ class Mode(IntEnum):
     """So much is known to be missing from a bucket that was forgotten; it takes what is there in excess."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(msgspec.Struct, frozen=True):
     """A wish to take `cost` tokens from the bucket of that name; a cost of 0 only looks, a negative one gives back.
 
     Raises ValueError for a cost that the bucket can never hold.
@@ -118,8 +118,7 @@ class Spend:
         return self.cost * self.limit.grains_per_token
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(msgspec.Struct, frozen=True):
     """A bucket after a decision: whole tokens left, microseconds until it is full, and microseconds until it could
     have paid its own spend; 0 if it could."""
 
@@ -129,8 +128,7 @@ class Holding:
     wait_micros: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The answer to several spends at once: all were taken or none was."""
 
     allowed: bool
@@ -144,11 +142,12 @@ class Decision:
 
 def decision(spends: Sequence[Spend], outcomes: Sequence[tuple[int, int]]) -> Decision:
     """What follows from the grains that each bucket holds after the spends, and its wait in microseconds."""
-    retry_after = max(
-        (wait for spend, (_, wait) in zip(spends, outcomes, strict=True) if spend.mode is Mode.ENFORCED), default=0
-    )
-    holdings = tuple(holding(spend.limit, *outcome) for spend, outcome in zip(spends, outcomes, strict=True))
-    return Decision(retry_after == 0, retry_after, holdings)
+    retry_after, holdings = 0, []
+    for spend, (grains, wait) in zip(spends, outcomes, strict=True):
+        if wait > retry_after and spend.mode is Mode.ENFORCED:
+            retry_after = wait
+        holdings.append(holding(spend.limit, grains, wait))
+    return Decision(retry_after == 0, retry_after, tuple(holdings))
 
 
 def holding(limit: Limit, grains: int, wait_micros: int) -> Holding:

@@ -1,7 +1,9 @@
 """The buckets of one limiter for the time when the shared ones cannot be reached: its share of each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from services.ratelimit.buckets.bucket import Decision, Level, Limit, Mode, Spend, refilled, take
 

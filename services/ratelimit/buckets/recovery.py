@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from itertools import islice
 from typing import NoReturn
+
+from msgspec.structs import replace
 
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Spend
 from services.ratelimit.buckets.bucket_store import BucketsUnreachableError

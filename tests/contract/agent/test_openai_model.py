@@ -1,7 +1,7 @@
 """The model's client against the simulated model, with everything that can go wrong ordered in the prompt."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import aiohttp
@@ -23,14 +23,21 @@ from services.agent.conversation import (
 )
 from services.agent.openai_model import OpenAIModel
 from services.agent.ports import ChatRequest, ModelInfo
-from tests.simulated_model import BOUND_SECONDS, Server, simulated_model
+from tests.simulated_model import BOUND_SECONDS, ModelProcess, Server, clients_of, model_process
 
 BRIEF_SILENCE_SECONDS = 0.2
 
 
+@pytest.fixture(scope="module")
+def running_model() -> Iterator[ModelProcess]:
+    with model_process("--model", "small", "--model", "large") as model:
+        yield model
+
+
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with simulated_model("--model", "small", "--model", "large") as server:
+async def server(running_model: ModelProcess) -> AsyncIterator[Server]:
+    async with clients_of(running_model) as server:
+        await server.count_anew()
         yield server
 
 
@@ -59,6 +66,11 @@ async def answer_to(model: OpenAIModel, *messages: str | Message, max_tokens: in
     return [event async for event in model.chat(asking(*messages, max_tokens=max_tokens))]
 
 
+def in_one_piece(prompt: str, *, max_tokens: int | None = None) -> ChatRequest:
+    messages = (Message(Role.USER, prompt),)
+    return ChatRequest(model="small", messages=messages, sampling=Sampling(max_tokens), in_one_piece=True)
+
+
 async def failure_of(model: OpenAIModel, prompt: str) -> tuple[list[AnswerEvent], ShoalError]:
     """What came before the failure, and the failure."""
     events: list[AnswerEvent] = []
@@ -79,6 +91,47 @@ async def test_an_answer_is_its_words_its_usage_and_its_end(model: OpenAIModel) 
         Usage(3, 3),
         Completed(FinishReason.STOP),
     ]
+
+
+async def test_an_answer_in_one_piece_says_the_same_in_a_single_delta(model: OpenAIModel, server: Server) -> None:
+    assert [event async for event in model.chat(in_one_piece("hello world [[tokens=3]]", max_tokens=9))] == [
+        Delta("hello world hello"),
+        Usage(3, 3),
+        Completed(FinishReason.STOP),
+    ]
+    assert "stream" not in (await server.calls())["last_request"]
+
+
+async def test_an_answer_in_one_piece_may_be_the_wish_for_tools(model: OpenAIModel) -> None:
+    answer = [event async for event in model.chat(in_one_piece('[[tool=add {"a": 1}]] [[tool=now]]'))]
+    assert [(call.name, call.arguments) for call in answer if isinstance(call, ToolCall)] == [
+        ("add", '{"a": 1}'),
+        ("now", "{}"),
+    ]
+    assert answer[-1] == Completed(FinishReason.TOOL_CALLS)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ("[[status=400]]", Reason.MODEL_REFUSED),
+        ("[[status=500]]", Reason.MODEL_UNAVAILABLE),
+        ("[[hang]]", Reason.MODEL_TIMEOUT),
+    ],
+)
+async def test_an_answer_in_one_piece_fails_as_others_do(impatient: OpenAIModel, prompt: str, reason: Reason) -> None:
+    with pytest.raises(ShoalError) as failed:
+        [event async for event in impatient.chat(in_one_piece(prompt))]
+    assert failed.value.reason is reason
+
+
+async def test_cancelling_an_answer_in_one_piece_stops_the_model(model: OpenAIModel, server: Server) -> None:
+    call = asyncio.create_task(anext(model.chat(in_one_piece("[[hang]]"))))
+    await server.calls_reach(concurrent=1)
+    call.cancel()
+    await server.calls_reach(cancelled=1, completed=0, concurrent=0)
+    await asyncio.gather(call, return_exceptions=True)
+    assert call.cancelled()
 
 
 async def test_an_answer_that_is_cut_off_says_so(model: OpenAIModel) -> None:

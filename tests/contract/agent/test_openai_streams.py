@@ -71,6 +71,11 @@ async def chat(model: OpenAIModel) -> list[AnswerEvent]:
     return [event async for event in model.chat(request)]
 
 
+async def chat_in_one_piece(model: OpenAIModel) -> list[AnswerEvent]:
+    request = ChatRequest(model="small", messages=(Message(Role.USER, "Hi."),), in_one_piece=True)
+    return [event async for event in model.chat(request)]
+
+
 async def answer_of(*packets: bytes) -> list[AnswerEvent]:
     async with model_over(RawServer(packets)) as model:
         return await chat(model)
@@ -127,6 +132,30 @@ async def test_an_event_that_is_none_breaks_the_stream(noise: bytes) -> None:
 
 async def test_an_answer_that_is_no_stream_has_no_end() -> None:
     assert await answer_of(b'{"choices": [{"message": {"content": "Hello"}}]}') == []
+
+
+WHOLE = b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+
+
+async def test_an_answer_in_one_piece_may_come_in_many_packets_and_its_connection_is_used_again() -> None:
+    server = RawServer([WHOLE[:7], WHOLE[7:]], reply_headers={"Content-Type": "application/json"})
+    async with model_over(server) as model:
+        assert [await chat_in_one_piece(model) for _ in range(3)] == [ANSWER] * 3
+        assert len(server.connections) == 1
+
+
+async def test_a_server_that_only_knows_streams_may_stream() -> None:
+    server = RawServer([HELLO, STOP, DONE], reply_headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    async with model_over(server) as model:
+        assert await chat_in_one_piece(model) == ANSWER
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": {"message": "full"}}'])
+async def test_what_is_no_answer_in_one_piece_is_a_broken_one(body: bytes) -> None:
+    async with model_over(RawServer([body])) as model:
+        with pytest.raises(ShoalError) as broken:
+            await chat_in_one_piece(model)
+    assert broken.value.reason is Reason.MODEL_UNAVAILABLE
 
 
 async def test_the_key_of_the_provider_is_sent_if_there_is_one() -> None:

@@ -80,6 +80,8 @@ def agent_process(folder: Path, *, redis_url: str, model_url: str, **settings: s
         "SHOAL_HOME": str(folder),
         "SHOAL_STATE_REDIS_URL": redis_url,
         "SHOAL_MODEL_BASE_URL": f"{model_url}/v1",
+        # What is asked of the cache is to be seen at once.
+        "SHOAL_NEAR_CACHE_SECONDS": "0",
         "SHOAL_DRAIN_NOTICE_SECONDS": "0",
         "SHOAL_DRAIN_SECONDS": "1",
         **settings,

@@ -29,8 +29,7 @@ def agent(
 async def model(running_model: ModelProcess) -> AsyncIterator[Server]:
     """The simulated model with its counts at zero."""
     async with clients_of(running_model) as server:
-        await server.calls_reach(concurrent=0, waiting=0)
-        await server.http.delete("/calls")
+        await server.count_anew()
         yield server
 
 

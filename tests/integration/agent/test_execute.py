@@ -8,7 +8,7 @@ import pytest
 
 from meshkit.errors import Reason
 from shoal.agent.v1 import agent_pb2 as pb
-from tests.integration.agent.agent_process import REPLICA, AgentProcess, Caller, agent_process
+from tests.integration.agent.agent_process import REPLICA, TIMEOUT_SECONDS, AgentProcess, Caller, agent_process
 from tests.mesh_identity import signed
 from tests.refusal import refusal
 from tests.simulated_model import Server
@@ -37,6 +37,18 @@ async def test_a_stream_counts_without_gaps_from_started_to_completed(acme: Call
     assert "".join(event.delta.text for event in events) == "hello big world hello"
     assert events[0].started.replica == REPLICA
     assert events[-1].completed.finish_reason == pb.FINISH_REASON_STOP
+
+
+async def test_a_caller_that_takes_groups_is_told_the_same_in_fewer_messages(acme: Caller) -> None:
+    turn = pb.ExecuteStreamRequest(turn=pb.ExecuteRequest(task="hello [[tokens=500]]"), group_events=True)
+    call = acme.stub.ExecuteStream(turn, metadata=acme.metadata, timeout=TIMEOUT_SECONDS)
+    messages = [message async for message in call]
+    events = [event for message in messages for event in (message.group.events or [message])]
+    assert [event.sequence for event in events] == list(range(1, 504))
+    assert {event.WhichOneof("event") for event in events[1:-2]} == {"delta"}
+    assert messages[0].HasField("started")
+    assert events[-1].completed.finish_reason == pb.FINISH_REASON_STOP
+    assert len(messages) < len(events)
 
 
 async def test_ids_differ_from_turn_to_turn(acme: Caller) -> None:

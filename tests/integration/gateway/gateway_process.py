@@ -83,6 +83,8 @@ def gateway_process(
         "SHOAL_LOG_LEVEL": "warning",
         "SHOAL_DRAIN_NOTICE_SECONDS": "0",
         "SHOAL_DRAIN_SECONDS": "1",
+        # So that tests see what the agent says, each time.
+        "SHOAL_NEAR_CACHE_SECONDS": "0",
         **settings,
     }
     with subprocess.Popen([sys.executable, "-c", _PROGRAM], env=environ, stdout=output) as process:

@@ -86,6 +86,8 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         self.caches: dict[str, pb.CacheReport] = {}
         """What the cache did for a task; a task without a word here was a miss, and was not kept."""
         self.asked: list[pb.ExecuteRequest] = []
+        self.takes_groups: list[bool] = []
+        """Of each stream, whether its caller does."""
         self.calls: list[Call] = []
         self.metadata: list[dict[str, str]] = []
         self.sessions: dict[str, list[pb.Message]] = {}
@@ -116,6 +118,7 @@ class ScriptedAgent(agent_pb2_grpc.AgentServiceServicer):
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         turn = request.turn
+        self.takes_groups.append(request.group_events)
         await self._begin(turn, context)
         started = pb.Started(id="turn_1", stream_id="stream_1", model=_model(turn), replica=REPLICA, created=CREATED)
         started.cache.CopyFrom(pb.CacheReport(status=pb.CACHE_STATUS_HIT, level="l2", age_seconds=1.5))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,12 @@ TIERS = "anonymous=0.001/3,free=0.001/10,premium=100/200"
 LOOK_UPS = "0.001/3"
 
 _PROGRAM = """
-import asyncio, os
+import os
+import uvloop
 from meshkit.settings import load
 from services.ratelimit.main import run
 from services.ratelimit.settings import RatelimitSettings
-asyncio.run(run(load(RatelimitSettings, os.environ)))
+uvloop.run(run(load(RatelimitSettings, os.environ)))
 """
 
 
@@ -47,8 +48,10 @@ class RatelimitProcess:
 
     address: str
     envoy_address: str
+    question_port: int
     metrics_url: str
     log_file: Path
+    tell_to_stop: Callable[[], None]
 
     def log_lines(self, *events: str) -> list[dict[str, Any]]:
         """The lines of these events, in the order in which they were written."""
@@ -86,6 +89,7 @@ def environ(folder: Path, *, redis_url: str) -> dict[str, str]:
         "SHOAL_REPLICA": "ratelimit-1",
         "SHOAL_PORT": str(free_port()),
         "SHOAL_ENVOY_PORT": str(free_port()),
+        "SHOAL_QUESTION_PORT": str(free_port()),
         "SHOAL_METRICS_PORT": str(free_port()),
         "SHOAL_MESH_SECRET_FILE": str(secret_file),
         "SHOAL_HOME": str(folder),
@@ -114,8 +118,10 @@ def started(environ: dict[str, str]) -> Iterator[RatelimitProcess]:
         yield RatelimitProcess(
             address=f"127.0.0.1:{port}",
             envoy_address=f"127.0.0.1:{environ['SHOAL_ENVOY_PORT']}",
+            question_port=int(environ["SHOAL_QUESTION_PORT"]),
             metrics_url=f"http://127.0.0.1:{environ['SHOAL_METRICS_PORT']}/metrics",
             log_file=log_file,
+            tell_to_stop=process.terminate,
         )
         process.terminate()
         assert process.wait(TIMEOUT_SECONDS) == 0

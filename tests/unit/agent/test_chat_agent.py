@@ -19,6 +19,7 @@ async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -
         tool_choice="add",
         tenant="acme",
         output_caching=CACHING,
+        in_one_piece=True,
     )
     assert [event async for event in ChatAgent(model).run(turn)] == list(HELLO)
     assert model.requests == [
@@ -29,5 +30,6 @@ async def test_the_model_gets_what_the_turn_has_and_its_answer_is_the_agents() -
             tools=turn.tools,
             tool_choice="add",
             output_caching=CACHING,
+            in_one_piece=True,
         )
     ]

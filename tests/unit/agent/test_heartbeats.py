@@ -6,10 +6,20 @@ from contextlib import aclosing
 
 import pytest
 
-from services.agent.heartbeats import with_heartbeats
+from services.agent.heartbeats import with_heartbeats as in_groups
 
 NEVER = 3600.0
 AT_ONCE = 0.000_001
+
+
+async def with_heartbeats(
+    events: AsyncGenerator[int, None], *, interval_seconds: float
+) -> AsyncGenerator[int | None, None]:
+    """One event at a time, and None for each heartbeat."""
+    async with aclosing(in_groups(events, interval_seconds=interval_seconds, most=1)) as groups:
+        async for group in groups:
+            assert len(group) <= 1
+            yield group[0] if group else None
 
 
 class Source:
@@ -176,3 +186,38 @@ async def test_closing_ends_events_that_swallow_a_cancel() -> None:
         await asyncio.sleep(0)
     assert swallowed.is_set()
     assert ended.is_set()
+
+
+async def groups_of(source: Source, *, most: int) -> list[list[int]]:
+    async with aclosing(in_groups(source.events(), interval_seconds=NEVER, most=most)) as groups:
+        return [list(group) async for group in groups]
+
+
+async def test_what_is_there_at_the_same_time_comes_in_one_group() -> None:
+    source = Source()
+    source.put(*range(5), -1)
+    assert await groups_of(source, most=10) == [[0, 1, 2, 3, 4]]
+
+
+async def test_no_group_has_more_than_the_most() -> None:
+    source = Source()
+    source.put(*range(5), -1)
+    assert await groups_of(source, most=2) == [[0, 1], [2, 3], [4]]
+
+
+async def test_a_group_does_not_wait_for_what_is_not_there_yet() -> None:
+    source = Source()
+    source.put(1, 2)
+    async with aclosing(in_groups(source.events(), interval_seconds=NEVER, most=10)) as groups:
+        assert list(await anext(groups)) == [1, 2]
+        source.put(3, -1)
+        assert [list(group) async for group in groups] == [[3]]
+
+
+async def test_a_failure_comes_after_the_group_before_it() -> None:
+    source = Source()
+    source.put(1, 2, ValueError("broken"))
+    groups = in_groups(source.events(), interval_seconds=NEVER, most=10)
+    assert list(await anext(groups)) == [1, 2]
+    with pytest.raises(ValueError, match="broken"):
+        await anext(groups)

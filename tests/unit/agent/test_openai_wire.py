@@ -16,7 +16,7 @@ from services.agent.conversation import (
     Usage,
 )
 from services.agent.metering import MOST_TOKENS
-from services.agent.openai_wire import Chunk, StreamReader, chat_body, error_message
+from services.agent.openai_wire import Chunk, Completion, EventData, StreamReader, chat_body, error_message, events_of
 from services.agent.ports import ChatRequest
 
 USER = Message(Role.USER, "Hi.")
@@ -168,6 +168,77 @@ def test_an_error_in_the_stream_is_an_error() -> None:
 def test_a_chunk_of_another_shape_is_no_chunk(chunk: str) -> None:
     with pytest.raises(msgspec.DecodeError):
         read(chunk)
+
+
+def data_in(*packets: bytes) -> list[bytes]:
+    received = EventData()
+    data = [each for packet in packets for each in received.feed(packet)]
+    return data if received.is_done else [*data, *received.feed(b"")]
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [b"data: one\n\ndata: two\n\n"],
+        [b"data: one\r\n\r\n", b"data:two\n\n"],
+        [b"da", b"ta: o", b"ne\n", b"\ndata: two\n", b"\n"],
+        [bytes([byte]) for byte in b"data: one\n\ndata: two\n\n"],
+        [b": keep-alive\n\nevent: message\nid: 1\ndata: one\n\ndata:\n\nretry: 3\n\ndata: two"],
+        [b"data: one\n\ndata: two\n\ndata: [DONE]\n\ndata: three\n\n"],
+    ],
+    ids=["one packet", "other forms", "torn", "bytes", "other lines, no end", "done"],
+)
+def test_the_data_of_a_stream_comes_out_of_whatever_packets_it_comes_in(packets: list[bytes]) -> None:
+    assert data_in(*packets) == [b"one", b"two"]
+
+
+def test_a_stream_is_done_when_it_says_so_or_ends() -> None:
+    received = EventData()
+    assert (list(received.feed(b"data: one\n")), received.is_done) == ([b"one"], False)
+    assert (list(received.feed(b"data: [DONE]\n")), received.is_done) == ([], True)
+    assert (list(received.feed(b"")), received.is_done) == ([], True)
+
+
+def test_a_line_that_goes_on_and_on_is_no_stream() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        data_in(b"data: ", *[b"x" * 1024 * 1024] * 5)
+
+
+def answered(completion: str) -> list[AnswerEvent]:
+    return list(events_of(msgspec.json.decode(completion, type=Completion)))
+
+
+def test_an_answer_in_one_piece_is_asked_for_without_a_stream() -> None:
+    body = msgspec.json.decode(chat_body(ChatRequest(model="m", messages=(USER,), in_one_piece=True)))
+    assert not {"stream", "stream_options"} & set(body)
+
+
+def test_an_answer_in_one_piece_has_its_text_its_usage_and_its_end() -> None:
+    assert answered(
+        '{"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "length"}],'
+        ' "usage": {"prompt_tokens": 3, "completion_tokens": 99999999999}}'
+    ) == [Delta("Hello"), Usage(3, MOST_TOKENS), Completed(FinishReason.LENGTH)]
+
+
+def test_an_answer_in_one_piece_keeps_its_calls_apart() -> None:
+    calls = ", ".join(f'{{"id": "{name}", "function": {{"name": "{name}", "arguments": "{{}}"}}}}' for name in "ab")
+    told = f'{{"choices": [{{"message": {{"content": null, "tool_calls": [{calls}]}}, "finish_reason": "stop"}}]}}'
+    assert answered(told) == [
+        ToolCall("a", "a", "{}"),
+        ToolCall("b", "b", "{}"),
+        Usage(0, 0),
+        Completed(FinishReason.TOOL_CALLS),
+    ]
+
+
+@pytest.mark.parametrize("told", ['{"choices": []}', '{"choices": [{"message": {"content": "Hel"}}]}', "{}"])
+def test_an_answer_in_one_piece_without_its_end_is_none(told: str) -> None:
+    assert answered(told) == []
+
+
+def test_an_error_in_place_of_an_answer_is_an_error() -> None:
+    with pytest.raises(ValueError, match="error"):
+        answered('{"error": {"message": "out of memory"}}')
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,28 @@ def test_a_whole_turn_in_one_message_has_all_its_events() -> None:
     assert list(response.tool_calls) == [pb.ToolCall(id="call_1", name="add", arguments="{}")]
     assert response.usage.output_tokens == 2
     assert response.finish_reason == pb.FINISH_REASON_TOOL_CALLS
+
+
+def numbered(*texts: str) -> list[pb.ExecuteStreamResponse]:
+    return [
+        translate.stream_response(Delta(text), sequence=number, replica="agent-1")
+        for number, text in enumerate(texts, 1)
+    ]
+
+
+def test_a_group_has_its_events_as_they_were_and_the_number_of_the_last() -> None:
+    messages = numbered("a", "b", "c")
+    [grouped] = translate.in_groups(messages, max_bytes=1000)
+    assert (list(grouped.group.events), grouped.sequence) == (messages, 3)
+
+
+def test_a_single_event_is_no_group() -> None:
+    messages = numbered("a")
+    assert list(translate.in_groups(messages, max_bytes=1000)) == messages
+    assert list(translate.in_groups([], max_bytes=1000)) == []
+
+
+def test_groups_are_bounded_and_an_event_may_have_more_than_that_alone() -> None:
+    messages = numbered("a", "b", "x" * 2000, "c", "d")
+    first, large, last = translate.in_groups(messages, max_bytes=1000)
+    assert ([first.sequence, large, last.sequence]) == [2, messages[2], 5]

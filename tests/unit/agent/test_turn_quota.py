@@ -37,7 +37,7 @@ async def read_with_heartbeats(world: World) -> None:
     """A turn as ExecuteStream runs it: another task computes the answer."""
     async with (
         world.running(TASK, METERED) as turn,
-        aclosing(with_heartbeats(turn.events(), interval_seconds=60)) as events,
+        aclosing(with_heartbeats(turn.events(), interval_seconds=60, most=1)) as events,
     ):
         async for _ in events:
             pass
@@ -133,7 +133,7 @@ async def test_wherever_a_turn_is_cancelled_it_settles_once(
 ) -> None:
     cancelled = 0
     for rounds in itertools.count():
-        world = world_of(pause, Delta("Hello"), pause, Usage(7, 11), STOP)
+        world = world_of(pause, pause, Delta("Hello"), pause, pause, Usage(7, 11), STOP)
         turn = asyncio.ensure_future(run(world))
         for _ in range(rounds):
             await pause()

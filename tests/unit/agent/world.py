@@ -184,6 +184,7 @@ class World:
     system_prompt: str = "Be brief."
     models: Sequence[str] = ("small", "large")
     renewals_at_once: int = 16
+    most_tokens_in_one_piece: int = 256
 
     def __post_init__(self) -> None:
         numbers, reservations = itertools.count(1), itertools.count(1)
@@ -202,6 +203,7 @@ class World:
                 mint_id=lambda prefix: f"{prefix}_{next(reservations)}",
             ),
             renewals=self.renewals,
+            most_tokens_in_one_piece=self.most_tokens_in_one_piece,
             system_prompt=self.system_prompt,
             mint_id=lambda prefix: f"{prefix}_{next(numbers)}",
             clock=lambda: NOW,

@@ -17,7 +17,8 @@ def test_the_default_table_is_the_documented_one() -> None:
         "model": 8161,
         "ratelimit 1": 8101,
         "ratelimit 1 metrics": 9101,
-        "ratelimit-rls 1": 8102,
+        "ratelimit 1 for other Envoys": 8102,
+        "ratelimit-rls 1": 8171,
         "cache 1": 8111,
         "cache 1 metrics": 9111,
         "agent 1": 8121,
@@ -41,10 +42,11 @@ def test_the_largest_mesh_has_room_for_every_port() -> None:
     assert topology.gateway.ports == tuple(range(8141, 8151))
 
 
-def test_each_limiter_has_a_second_port_for_envoy() -> None:
+def test_each_limiter_has_a_second_port_for_the_envoys_of_others_and_a_third_for_ours() -> None:
     topology = Topology.default(limiters=4, shift=10)
     assert topology.ratelimit.ports == (8111, 8113, 8115, 8117)
-    assert topology.ratelimit_rls.ports == (8112, 8114, 8116, 8118)
+    assert tuple(topology.ratelimit_grpc) == (8112, 8114, 8116, 8118)
+    assert topology.ratelimit_rls.ports == (8181, 8182, 8183, 8184)
     assert topology.ratelimit.metrics_ports == (9111, 9113, 9115, 9117)
 
 
@@ -108,7 +110,7 @@ def test_a_pool_knows_the_ports_of_processes_that_are_not_there_yet() -> None:
     assert topology.agent.most == 20
     assert (topology.agent.port_of(1), topology.agent.port_of(20)) == (8131, 8150)
     assert topology.agent.metrics_port_of(20) == 9150
-    assert [topology.ratelimit.port_of(4), topology.ratelimit_rls.port_of(4)] == [8117, 8118]
+    assert [topology.ratelimit.port_of(4), topology.ratelimit_rls.port_of(4)] == [8117, 8184]
     assert topology.ratelimit_rls.metrics_ports == ()
 
 

@@ -90,13 +90,15 @@ def test_each_replica_is_told_its_name_its_ports_and_where_the_others_are() -> N
     }
 
 
-def test_each_limiter_is_told_its_port_for_envoy_and_how_many_they_are() -> None:
+def test_each_limiter_is_told_its_ports_for_envoys_and_how_many_they_are() -> None:
     processes = by_name(plan_of(ratelimit_replicas=3))
     limiters = [processes[f"ratelimit-{number}"].environment for number in (1, 2, 3)]
     assert [limiter["SHOAL_ENVOY_PORT"] for limiter in limiters] == ["8102", "8104", "8106"]
     assert [limiter["SHOAL_PORT"] for limiter in limiters] == ["8101", "8103", "8105"]
     assert {limiter["SHOAL_LIMITERS"] for limiter in limiters} == {"3"}
     assert processes["ratelimit-3"].ports["envoy_port"] == 8106
+    assert [limiter["SHOAL_QUESTION_PORT"] for limiter in limiters] == ["8171", "8172", "8173"]
+    assert processes["ratelimit-3"].ports["question_port"] == 8173
 
 
 def test_envoy_waits_for_every_limiter() -> None:

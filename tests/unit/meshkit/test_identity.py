@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import (
+    REMEMBERED,
     Authentication,
     Identity,
     IdentitySigner,
@@ -169,3 +170,18 @@ def test_nobody_but_the_operator_is_the_operator(authentication: Authentication)
     with pytest.raises(ShoalError) as raised:
         require_operator(of(authentication))
     assert raised.value.reason is Reason.PERMISSION_DENIED
+
+
+def test_an_identity_that_was_verified_before_is_refused_once_it_has_expired() -> None:
+    assert SIGNER.verify([SIGNED], NOW).tenant == "acme"
+    assert SIGNER.verify([SIGNED], NOW + 59).tenant == "acme"
+    assert "expired" in refused([SIGNED], NOW + 60).message
+
+
+def test_more_identities_than_are_remembered_are_told_apart() -> None:
+    signed = {
+        f"tenant-{number}": SIGNER.sign(Identity(f"tenant-{number}", "basic", "key", Authentication.API_KEY, NOW + 60))
+        for number in range(REMEMBERED + 2)
+    }
+    for _ in range(2):
+        assert all(SIGNER.verify([header], NOW).tenant == tenant for tenant, header in signed.items())

@@ -1,9 +1,10 @@
 """The heart of the limiter, over stores in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from meshkit.errors import Reason, ShoalError
 from meshkit.identity import Authentication, Identity

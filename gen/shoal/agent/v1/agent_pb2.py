@@ -26,21 +26,21 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashoal/agent/v1/agent.proto\x12\x0eshoal.agent.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\x0e\x45xecuteRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12(\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x34\n\x08sampling\x18\x06 \x01(\x0b\x32\".shoal.agent.v1.SamplingParameters\x12#\n\x05tools\x18\x07 \x03(\x0b\x32\x14.shoal.agent.v1.Tool\x12\x13\n\x0btool_choice\x18\x08 \x01(\t\x12+\n\x05\x63\x61\x63he\x18\t \x01(\x0b\x32\x1c.shoal.agent.v1.CacheControl\x12(\n\x07history\x18\n \x03(\x0b\x32\x17.shoal.agent.v1.Message\"\xae\x01\n\x12SamplingParameters\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x04 \x03(\t\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x03\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"p\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x18\n\x10has_side_effects\x18\x04 \x01(\x08\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"Q\n\nToolResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x18\n\x10has_side_effects\x18\x04 \x01(\x08\"\x7f\n\x0c\x43\x61\x63heControl\x12\'\n\x04mode\x18\x01 \x01(\x0e\x32\x19.shoal.agent.v1.CacheMode\x12\x18\n\x0bttl_seconds\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04tags\x18\x03 \x03(\t\x12\x0e\n\x06public\x18\x04 \x01(\x08\x42\x0e\n\x0c_ttl_seconds\"\x82\x01\n\x07Message\x12\"\n\x04role\x18\x01 \x01(\x0e\x32\x14.shoal.agent.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12,\n\ntool_calls\x18\x03 \x03(\x0b\x32\x18.shoal.agent.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"\xd0\x02\n\x0f\x45xecuteResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x33\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1c.shoal.agent.v1.FinishReason\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12,\n\ntool_calls\x18\x06 \x03(\x0b\x32\x18.shoal.agent.v1.ToolCall\x12*\n\x05\x63\x61\x63he\x18\x07 \x01(\x0b\x32\x1b.shoal.agent.v1.CacheReport\x12$\n\x05usage\x18\x08 \x01(\x0b\x32\x15.shoal.agent.v1.Usage\x12\x12\n\nsession_id\x18\t \x01(\t\x12\x0f\n\x07replica\x18\n \x01(\t\x12+\n\x07\x63reated\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x0b\x43\x61\x63heReport\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.shoal.agent.v1.CacheStatus\x12\r\n\x05level\x18\x02 \x01(\t\x12\x13\n\x0b\x61ge_seconds\x18\x03 \x01(\x01\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x01\x12\x15\n\rstale_seconds\x18\x06 \x01(\x01\x12\r\n\x05stale\x18\x07 \x01(\x08\x12\x0e\n\x06public\x18\x08 \x01(\x08\"Z\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\x12\x12\n\nfrom_cache\x18\x04 \x01(\x08\"D\n\x14\x45xecuteStreamRequest\x12,\n\x04turn\x18\x01 \x01(\x0b\x32\x1e.shoal.agent.v1.ExecuteRequest\"\xf0\x02\n\x15\x45xecuteStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x07started\x18\x02 \x01(\x0b\x32\x17.shoal.agent.v1.StartedH\x00\x12&\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x15.shoal.agent.v1.DeltaH\x00\x12-\n\ttool_call\x18\x04 \x01(\x0b\x32\x18.shoal.agent.v1.ToolCallH\x00\x12&\n\x05usage\x18\x05 \x01(\x0b\x32\x15.shoal.agent.v1.UsageH\x00\x12.\n\tcompleted\x18\x06 \x01(\x0b\x32\x19.shoal.agent.v1.CompletedH\x00\x12.\n\theartbeat\x18\x07 \x01(\x0b\x32\x19.shoal.agent.v1.HeartbeatH\x00\x12\x31\n\x0btool_result\x18\x08 \x01(\x0b\x32\x1a.shoal.agent.v1.ToolResultH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x07Started\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tstream_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\x12*\n\x05\x63\x61\x63he\x18\x05 \x01(\x0b\x32\x1b.shoal.agent.v1.CacheReport\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x0f\n\x07replica\x18\x07 \x01(\t\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\"@\n\tCompleted\x12\x33\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1c.shoal.agent.v1.FinishReason\"\x0b\n\tHeartbeat\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x80\x01\n\x12GetSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x08messages\x18\x02 \x03(\x0b\x32\x17.shoal.agent.v1.Message\x12+\n\x07\x65xpires\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"(\n\x15\x44\x65leteSessionResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"(\n\x15GetPreferencesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"W\n\x16GetPreferencesResponse\x12,\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\x8a\x01\n\x15PutPreferencesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\")\n\x16PutPreferencesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\"\x13\n\x11ListModelsRequest\";\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.shoal.agent.v1.Model\"R\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owned_by\x18\x02 \x01(\t\x12+\n\x07\x63reated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x83\x01\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_MODE_DEFAULT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_MODE_BYPASS\x10\x02\x12\x16\n\x12\x43\x41\x43HE_MODE_REFRESH\x10\x03\x12\x13\n\x0f\x43\x41\x43HE_MODE_ONLY\x10\x04*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04*q\n\x0b\x43\x61\x63heStatus\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_STATUS_HIT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_STATUS_MISS\x10\x02\x12\x17\n\x13\x43\x41\x43HE_STATUS_BYPASS\x10\x03\x32\x84\x05\n\x0c\x41gentService\x12J\n\x07\x45xecute\x12\x1e.shoal.agent.v1.ExecuteRequest\x1a\x1f.shoal.agent.v1.ExecuteResponse\x12^\n\rExecuteStream\x12$.shoal.agent.v1.ExecuteStreamRequest\x1a%.shoal.agent.v1.ExecuteStreamResponse0\x01\x12S\n\nGetSession\x12!.shoal.agent.v1.GetSessionRequest\x1a\".shoal.agent.v1.GetSessionResponse\x12\\\n\rDeleteSession\x12$.shoal.agent.v1.DeleteSessionRequest\x1a%.shoal.agent.v1.DeleteSessionResponse\x12_\n\x0eGetPreferences\x12%.shoal.agent.v1.GetPreferencesRequest\x1a&.shoal.agent.v1.GetPreferencesResponse\x12_\n\x0ePutPreferences\x12%.shoal.agent.v1.PutPreferencesRequest\x1a&.shoal.agent.v1.PutPreferencesResponse\x12S\n\nListModels\x12!.shoal.agent.v1.ListModelsRequest\x1a\".shoal.agent.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashoal/agent/v1/agent.proto\x12\x0eshoal.agent.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\x0e\x45xecuteRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12(\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x34\n\x08sampling\x18\x06 \x01(\x0b\x32\".shoal.agent.v1.SamplingParameters\x12#\n\x05tools\x18\x07 \x03(\x0b\x32\x14.shoal.agent.v1.Tool\x12\x13\n\x0btool_choice\x18\x08 \x01(\t\x12+\n\x05\x63\x61\x63he\x18\t \x01(\x0b\x32\x1c.shoal.agent.v1.CacheControl\x12(\n\x07history\x18\n \x03(\x0b\x32\x17.shoal.agent.v1.Message\"\xae\x01\n\x12SamplingParameters\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x04 \x03(\t\x12\x11\n\x04seed\x18\x05 \x01(\x03H\x03\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed\"p\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x18\n\x10has_side_effects\x18\x04 \x01(\x08\"7\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\t\"Q\n\nToolResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12\x18\n\x10has_side_effects\x18\x04 \x01(\x08\"\x7f\n\x0c\x43\x61\x63heControl\x12\'\n\x04mode\x18\x01 \x01(\x0e\x32\x19.shoal.agent.v1.CacheMode\x12\x18\n\x0bttl_seconds\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04tags\x18\x03 \x03(\t\x12\x0e\n\x06public\x18\x04 \x01(\x08\x42\x0e\n\x0c_ttl_seconds\"\x82\x01\n\x07Message\x12\"\n\x04role\x18\x01 \x01(\x0e\x32\x14.shoal.agent.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12,\n\ntool_calls\x18\x03 \x03(\x0b\x32\x18.shoal.agent.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\"\xd0\x02\n\x0f\x45xecuteResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x33\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1c.shoal.agent.v1.FinishReason\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\x12,\n\ntool_calls\x18\x06 \x03(\x0b\x32\x18.shoal.agent.v1.ToolCall\x12*\n\x05\x63\x61\x63he\x18\x07 \x01(\x0b\x32\x1b.shoal.agent.v1.CacheReport\x12$\n\x05usage\x18\x08 \x01(\x0b\x32\x15.shoal.agent.v1.Usage\x12\x12\n\nsession_id\x18\t \x01(\t\x12\x0f\n\x07replica\x18\n \x01(\t\x12+\n\x07\x63reated\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb6\x01\n\x0b\x43\x61\x63heReport\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.shoal.agent.v1.CacheStatus\x12\r\n\x05level\x18\x02 \x01(\t\x12\x13\n\x0b\x61ge_seconds\x18\x03 \x01(\x01\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x01\x12\x15\n\rstale_seconds\x18\x06 \x01(\x01\x12\r\n\x05stale\x18\x07 \x01(\x08\x12\x0e\n\x06public\x18\x08 \x01(\x08\"Z\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x04\x12\x15\n\routput_tokens\x18\x02 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\x12\x12\n\nfrom_cache\x18\x04 \x01(\x08\"Z\n\x14\x45xecuteStreamRequest\x12,\n\x04turn\x18\x01 \x01(\x0b\x32\x1e.shoal.agent.v1.ExecuteRequest\x12\x14\n\x0cgroup_events\x18\x02 \x01(\x08\"\x9d\x03\n\x15\x45xecuteStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x07started\x18\x02 \x01(\x0b\x32\x17.shoal.agent.v1.StartedH\x00\x12&\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x15.shoal.agent.v1.DeltaH\x00\x12-\n\ttool_call\x18\x04 \x01(\x0b\x32\x18.shoal.agent.v1.ToolCallH\x00\x12&\n\x05usage\x18\x05 \x01(\x0b\x32\x15.shoal.agent.v1.UsageH\x00\x12.\n\tcompleted\x18\x06 \x01(\x0b\x32\x19.shoal.agent.v1.CompletedH\x00\x12.\n\theartbeat\x18\x07 \x01(\x0b\x32\x19.shoal.agent.v1.HeartbeatH\x00\x12\x31\n\x0btool_result\x18\x08 \x01(\x0b\x32\x1a.shoal.agent.v1.ToolResultH\x00\x12+\n\x05group\x18\t \x01(\x0b\x32\x1a.shoal.agent.v1.EventGroupH\x00\x42\x07\n\x05\x65vent\"C\n\nEventGroup\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32%.shoal.agent.v1.ExecuteStreamResponse\"\xc2\x01\n\x07Started\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tstream_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\x12*\n\x05\x63\x61\x63he\x18\x05 \x01(\x0b\x32\x1b.shoal.agent.v1.CacheReport\x12\x12\n\nsession_id\x18\x06 \x01(\t\x12\x0f\n\x07replica\x18\x07 \x01(\t\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\"@\n\tCompleted\x12\x33\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1c.shoal.agent.v1.FinishReason\"\x0b\n\tHeartbeat\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x80\x01\n\x12GetSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x08messages\x18\x02 \x03(\x0b\x32\x17.shoal.agent.v1.Message\x12+\n\x07\x65xpires\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"(\n\x15\x44\x65leteSessionResponse\x12\x0f\n\x07\x65xisted\x18\x01 \x01(\x08\"(\n\x15GetPreferencesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"W\n\x16GetPreferencesResponse\x12,\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\x8a\x01\n\x15PutPreferencesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x0bpreferences\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\")\n\x16PutPreferencesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\"\x13\n\x11ListModelsRequest\";\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.shoal.agent.v1.Model\"R\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owned_by\x18\x02 \x01(\t\x12+\n\x07\x63reated\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x83\x01\n\tCacheMode\x12\x1a\n\x16\x43\x41\x43HE_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_MODE_DEFAULT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_MODE_BYPASS\x10\x02\x12\x16\n\x12\x43\x41\x43HE_MODE_REFRESH\x10\x03\x12\x13\n\x0f\x43\x41\x43HE_MODE_ONLY\x10\x04*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*\x9f\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12 \n\x1c\x46INISH_REASON_CONTENT_FILTER\x10\x04*q\n\x0b\x43\x61\x63heStatus\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_STATUS_HIT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_STATUS_MISS\x10\x02\x12\x17\n\x13\x43\x41\x43HE_STATUS_BYPASS\x10\x03\x32\x84\x05\n\x0c\x41gentService\x12J\n\x07\x45xecute\x12\x1e.shoal.agent.v1.ExecuteRequest\x1a\x1f.shoal.agent.v1.ExecuteResponse\x12^\n\rExecuteStream\x12$.shoal.agent.v1.ExecuteStreamRequest\x1a%.shoal.agent.v1.ExecuteStreamResponse0\x01\x12S\n\nGetSession\x12!.shoal.agent.v1.GetSessionRequest\x1a\".shoal.agent.v1.GetSessionResponse\x12\\\n\rDeleteSession\x12$.shoal.agent.v1.DeleteSessionRequest\x1a%.shoal.agent.v1.DeleteSessionResponse\x12_\n\x0eGetPreferences\x12%.shoal.agent.v1.GetPreferencesRequest\x1a&.shoal.agent.v1.GetPreferencesResponse\x12_\n\x0ePutPreferences\x12%.shoal.agent.v1.PutPreferencesRequest\x1a&.shoal.agent.v1.PutPreferencesResponse\x12S\n\nListModels\x12!.shoal.agent.v1.ListModelsRequest\x1a\".shoal.agent.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.agent.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHEMODE']._serialized_start=3224
-  _globals['_CACHEMODE']._serialized_end=3355
-  _globals['_ROLE']._serialized_start=3357
-  _globals['_ROLE']._serialized_end=3452
-  _globals['_FINISHREASON']._serialized_start=3455
-  _globals['_FINISHREASON']._serialized_end=3614
-  _globals['_CACHESTATUS']._serialized_start=3616
-  _globals['_CACHESTATUS']._serialized_end=3729
+  _globals['_CACHEMODE']._serialized_start=3360
+  _globals['_CACHEMODE']._serialized_end=3491
+  _globals['_ROLE']._serialized_start=3493
+  _globals['_ROLE']._serialized_end=3588
+  _globals['_FINISHREASON']._serialized_start=3591
+  _globals['_FINISHREASON']._serialized_end=3750
+  _globals['_CACHESTATUS']._serialized_start=3752
+  _globals['_CACHESTATUS']._serialized_end=3865
   _globals['_EXECUTEREQUEST']._serialized_start=110
   _globals['_EXECUTEREQUEST']._serialized_end=433
   _globals['_SAMPLINGPARAMETERS']._serialized_start=436
@@ -62,39 +62,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGE']._serialized_start=1652
   _globals['_USAGE']._serialized_end=1742
   _globals['_EXECUTESTREAMREQUEST']._serialized_start=1744
-  _globals['_EXECUTESTREAMREQUEST']._serialized_end=1812
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=1815
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=2183
-  _globals['_STARTED']._serialized_start=2186
-  _globals['_STARTED']._serialized_end=2380
-  _globals['_DELTA']._serialized_start=2382
-  _globals['_DELTA']._serialized_end=2403
-  _globals['_COMPLETED']._serialized_start=2405
-  _globals['_COMPLETED']._serialized_end=2469
-  _globals['_HEARTBEAT']._serialized_start=2471
-  _globals['_HEARTBEAT']._serialized_end=2482
-  _globals['_GETSESSIONREQUEST']._serialized_start=2484
-  _globals['_GETSESSIONREQUEST']._serialized_end=2523
-  _globals['_GETSESSIONRESPONSE']._serialized_start=2526
-  _globals['_GETSESSIONRESPONSE']._serialized_end=2654
-  _globals['_DELETESESSIONREQUEST']._serialized_start=2656
-  _globals['_DELETESESSIONREQUEST']._serialized_end=2698
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=2700
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=2740
-  _globals['_GETPREFERENCESREQUEST']._serialized_start=2742
-  _globals['_GETPREFERENCESREQUEST']._serialized_end=2782
-  _globals['_GETPREFERENCESRESPONSE']._serialized_start=2784
-  _globals['_GETPREFERENCESRESPONSE']._serialized_end=2871
-  _globals['_PUTPREFERENCESREQUEST']._serialized_start=2874
-  _globals['_PUTPREFERENCESREQUEST']._serialized_end=3012
-  _globals['_PUTPREFERENCESRESPONSE']._serialized_start=3014
-  _globals['_PUTPREFERENCESRESPONSE']._serialized_end=3055
-  _globals['_LISTMODELSREQUEST']._serialized_start=3057
-  _globals['_LISTMODELSREQUEST']._serialized_end=3076
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3078
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3137
-  _globals['_MODEL']._serialized_start=3139
-  _globals['_MODEL']._serialized_end=3221
-  _globals['_AGENTSERVICE']._serialized_start=3732
-  _globals['_AGENTSERVICE']._serialized_end=4376
+  _globals['_EXECUTESTREAMREQUEST']._serialized_end=1834
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=1837
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=2250
+  _globals['_EVENTGROUP']._serialized_start=2252
+  _globals['_EVENTGROUP']._serialized_end=2319
+  _globals['_STARTED']._serialized_start=2322
+  _globals['_STARTED']._serialized_end=2516
+  _globals['_DELTA']._serialized_start=2518
+  _globals['_DELTA']._serialized_end=2539
+  _globals['_COMPLETED']._serialized_start=2541
+  _globals['_COMPLETED']._serialized_end=2605
+  _globals['_HEARTBEAT']._serialized_start=2607
+  _globals['_HEARTBEAT']._serialized_end=2618
+  _globals['_GETSESSIONREQUEST']._serialized_start=2620
+  _globals['_GETSESSIONREQUEST']._serialized_end=2659
+  _globals['_GETSESSIONRESPONSE']._serialized_start=2662
+  _globals['_GETSESSIONRESPONSE']._serialized_end=2790
+  _globals['_DELETESESSIONREQUEST']._serialized_start=2792
+  _globals['_DELETESESSIONREQUEST']._serialized_end=2834
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=2836
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=2876
+  _globals['_GETPREFERENCESREQUEST']._serialized_start=2878
+  _globals['_GETPREFERENCESREQUEST']._serialized_end=2918
+  _globals['_GETPREFERENCESRESPONSE']._serialized_start=2920
+  _globals['_GETPREFERENCESRESPONSE']._serialized_end=3007
+  _globals['_PUTPREFERENCESREQUEST']._serialized_start=3010
+  _globals['_PUTPREFERENCESREQUEST']._serialized_end=3148
+  _globals['_PUTPREFERENCESRESPONSE']._serialized_start=3150
+  _globals['_PUTPREFERENCESRESPONSE']._serialized_end=3191
+  _globals['_LISTMODELSREQUEST']._serialized_start=3193
+  _globals['_LISTMODELSREQUEST']._serialized_end=3212
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3214
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3273
+  _globals['_MODEL']._serialized_start=3275
+  _globals['_MODEL']._serialized_end=3357
+  _globals['_AGENTSERVICE']._serialized_start=3868
+  _globals['_AGENTSERVICE']._serialized_end=4512
 # @@protoc_insertion_point(module_scope)

@@ -623,6 +623,11 @@ class ExecuteStreamRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TURN_FIELD_NUMBER: _builtins.int
+    GROUP_EVENTS_FIELD_NUMBER: _builtins.int
+    group_events: _builtins.bool
+    """Whether events that are ready at the same time may come in one message, as a group: a fast model then takes fewer
+    messages than it has deltas.
+    """
     @_builtins.property
     def turn(self) -> Global___ExecuteRequest:
         """The turn."""
@@ -631,10 +636,11 @@ class ExecuteStreamRequest(_message.Message):
         self,
         *,
         turn: Global___ExecuteRequest | None = ...,
+        group_events: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_events", b"group_events", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -642,7 +648,7 @@ Global___ExecuteStreamRequest: _TypeAlias = ExecuteStreamRequest  # noqa: Y015
 
 @_typing.final
 class ExecuteStreamResponse(_message.Message):
-    """ExecuteStreamResponse carries one event of a turn."""
+    """ExecuteStreamResponse carries one event of a turn, or a group of them if the caller takes groups."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -654,8 +660,11 @@ class ExecuteStreamResponse(_message.Message):
     COMPLETED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     TOOL_RESULT_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Counts the events of a stream from 1, without gaps. Heartbeats repeat the number before them."""
+    """Counts the events of a stream from 1, without gaps. Heartbeats repeat the number before them, a group has that of
+    its last event.
+    """
     @_builtins.property
     def started(self) -> Global___Started:
         """The turn began. First, once."""
@@ -684,6 +693,10 @@ class ExecuteStreamResponse(_message.Message):
     def tool_result(self) -> Global___ToolResult:
         """The agent ran a tool of its own."""
 
+    @_builtins.property
+    def group(self) -> Global___EventGroup:
+        """Several events. Only if `group_events` was asked for."""
+
     def __init__(
         self,
         *,
@@ -695,16 +708,41 @@ class ExecuteStreamResponse(_message.Message):
         completed: Global___Completed | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         tool_result: Global___ToolResult | None = ...,
+        group: Global___EventGroup | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "heartbeat", b"heartbeat", "started", b"started", "tool_call", b"tool_call", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "group", b"group", "heartbeat", b"heartbeat", "started", b"started", "tool_call", b"tool_call", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "heartbeat", b"heartbeat", "sequence", b"sequence", "started", b"started", "tool_call", b"tool_call", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "group", b"group", "heartbeat", b"heartbeat", "sequence", b"sequence", "started", b"started", "tool_call", b"tool_call", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "tool_call", "usage", "completed", "heartbeat", "tool_result"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "tool_call", "usage", "completed", "heartbeat", "tool_result", "group"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___ExecuteStreamResponse: _TypeAlias = ExecuteStreamResponse  # noqa: Y015
+
+@_typing.final
+class EventGroup(_message.Message):
+    """EventGroup is what was ready at the same time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecuteStreamResponse]:
+        """Two or more events in their order, each as it would have come alone; neither heartbeats nor groups."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___ExecuteStreamResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventGroup: _TypeAlias = EventGroup  # noqa: Y015
 
 @_typing.final
 class Started(_message.Message):

@@ -15,7 +15,7 @@ SECONDS = 20.0
 
 @contextmanager
 def cached_agent(
-    folder: Path, *, redis_url: str, model_url: str, **cache_settings: str
+    folder: Path, *, redis_url: str, model_url: str, near_cache_seconds: float = 0, **cache_settings: str
 ) -> Iterator[tuple[AgentProcess, CacheProcess]]:
     """A replica and a cache of its own, in which nothing is kept yet but what is in Redis."""
     homes = [folder / name for name in ("state", "cache", "agent")]
@@ -25,7 +25,13 @@ def cached_agent(
         state_url = stack.enter_context(backends.valkey(homes[0]))
         cache = stack.enter_context(cache_process(homes[1], redis_url=redis_url, state_url=state_url, **cache_settings))
         agent = stack.enter_context(
-            agent_process(homes[2], redis_url=state_url, model_url=model_url, SHOAL_MESH_ADDRESS=cache.address)
+            agent_process(
+                homes[2],
+                redis_url=state_url,
+                model_url=model_url,
+                SHOAL_MESH_ADDRESS=cache.address,
+                SHOAL_NEAR_CACHE_SECONDS=str(near_cache_seconds),
+            )
         )
         yield agent, cache
 

@@ -1,0 +1,44 @@
+"""Whole turns: what was found in the cache a moment ago is repeated, the rest is for an agent."""
+
+import time
+from functools import partial
+
+from starlette.requests import Request
+
+from meshkit import call
+from meshkit.identity import Identity
+from meshkit.metrics import NearHits
+from services.gateway.agent_client import AgentClient, RunningTurn
+from services.gateway.disconnects import while_connected
+from services.gateway.near_answers import Answer, NearAnswers
+from shoal.agent.v1 import agent_pb2 as pb
+
+
+class Turns:
+    """Runs turns on behalf of the current call. All raise ShoalError, and ClientDisconnect if the client leaves."""
+
+    def __init__(self, *, agent: AgentClient, near: NearAnswers, hits: NearHits) -> None:
+        self._agent = agent
+        self._near = near
+        self._hits = hits
+
+    async def execute(self, turn: pb.ExecuteRequest, request: Request) -> Answer:
+        """The completed turn."""
+        caller, asked_at = call.current().identity, time.monotonic()
+        if near := self._near.find(turn, caller, asked_at):
+            usage = near.response.usage
+            self._hits.count(usage.input_tokens, usage.output_tokens, usage.cost_usd)
+            return near
+        answer = Answer(*await while_connected(request, self._agent.execute(turn)))
+        self._near.learn(turn, caller, answer, asked_at=asked_at)
+        self._completed(turn, caller)
+        return answer
+
+    async def stream(self, turn: pb.ExecuteRequest, request: Request) -> RunningTurn:
+        """A turn that has begun. The caller cancels it."""
+        completed = partial(self._completed, turn, call.current().identity)
+        return await while_connected(request, self._agent.stream(turn, completed=completed))
+
+    def _completed(self, turn: pb.ExecuteRequest, caller: Identity) -> None:
+        if turn.cache.mode == pb.CACHE_MODE_REFRESH:
+            self._near.forget(turn, caller, time.monotonic())

@@ -1,0 +1,141 @@
+"""The port where our own Envoy asks: answers as over gRPC, many at once, and an end without a lost question."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from load.measuring.ports import free_port
+from meshkit.mesh_tls import MeshTls
+from services.ratelimit import envoy_method
+from services.ratelimit.questions.connection import Headers, Terms
+from services.ratelimit.questions.server import listening
+from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
+from tests import certificates
+from tests.integration.ratelimit.http1_questions import Asker, question
+from tests.integration.ratelimit.ratelimit_process import (
+    RatelimitProcess,
+    ask,
+    descriptor,
+    environ,
+    identity_in,
+    started,
+)
+
+HEALTH = b"GET /health HTTP/1.1\r\nhost: limiter\r\n\r\n"
+MANY = 1000
+
+
+def about(address: str) -> RateLimitRequest:
+    asked = descriptor(masked_remote_address=address, surface="rest", request_id="r-1")
+    return RateLimitRequest(domain="shoal", descriptors=[asked])
+
+
+async def connected_again_and_again(port: int) -> None:
+    """Until nobody listens there any more."""
+    while True:
+        await (await Asker.connected(port)).close()
+
+
+@asynccontextmanager
+async def asking(port: int) -> AsyncIterator[Asker]:
+    asker = await Asker.connected(port)
+    try:
+        yield asker
+    finally:
+        await asker.close()
+
+
+async def test_both_ports_answer_alike_from_one_bucket(limiter: RatelimitProcess, address: str) -> None:
+    async with asking(limiter.question_port) as asker:
+        first = (await asker.ask(about(address))).answer()
+        second = await ask(limiter, address)
+        assert (first.overall_code, second.overall_code) == (RateLimitResponse.OK, RateLimitResponse.OK)
+        assert [first.statuses[0].limit_remaining, second.statuses[0].limit_remaining] == [2, 1]
+        assert identity_in(first).key_id == identity_in(second).key_id == address
+        await asker.ask(about(address))
+        refused = (await asker.ask(about(address))).answer()
+        assert refused.overall_code == RateLimitResponse.OVER_LIMIT
+
+
+async def test_what_is_wrong_with_a_question_is_told_in_trailers(limiter: RatelimitProcess) -> None:
+    async with asking(limiter.question_port) as asker:
+        response = await asker.ask(RateLimitRequest(domain="shoal"))
+        assert response.headers[b"grpc-status"] == b"3"
+        assert response.headers[b"grpc-message"] == b"The field 'descriptors' must have 1 to 100 descriptors."
+        broken = await asker.exchange(question(b"\xff\xff"))
+        assert broken.headers[b"grpc-status"] == b"3"
+
+
+async def test_a_thousand_questions_at_once_are_answered(limiter: RatelimitProcess) -> None:
+    async def asked(number: int) -> int:
+        async with asking(limiter.question_port) as asker:
+            return (await asker.ask(about(f"10.9.{number // 250}.{number % 250}/32"))).answer().overall_code
+
+    codes = await asyncio.gather(*(asked(number) for number in range(MANY)))
+    assert codes == [RateLimitResponse.OK] * MANY
+
+
+async def test_a_limiter_that_is_told_to_stop_says_so_first_and_then_leaves(
+    valkey_url: str, tmp_path_factory: pytest.TempPathFactory, address: str
+) -> None:
+    settings = environ(tmp_path_factory.mktemp("leaving"), redis_url=valkey_url) | {"SHOAL_DRAIN_NOTICE_SECONDS": "1"}
+    with started(settings) as leaving:
+        health, asker = [await Asker.connected(leaving.question_port) for _ in range(2)]
+        assert (await health.exchange(HEALTH)).status == 200
+        assert (await asker.ask(about(address))).answer().overall_code == RateLimitResponse.OK
+        leaving.tell_to_stop()
+        while (await health.exchange(HEALTH)).status == 200:
+            """It is told by a signal, which takes a moment."""
+        assert (await asker.ask(about(address))).answer().overall_code == RateLimitResponse.OK
+        assert await asker.reader.read() == b""
+        assert await health.reader.read() == b""
+        for each in (health, asker):
+            await each.close()
+
+
+async def test_a_question_under_way_at_the_end_is_answered(free: int) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(message: bytes, headers: Headers) -> bytes:
+        asked.set()
+        await may_answer.wait()
+        return message
+
+    server = listening(Terms({envoy_method.PATH: slow}, 1000, is_serving=lambda: True), port=free)
+    await server.__aenter__()
+    async with asking(free) as asker:
+        waiting = asyncio.create_task(asker.exchange(question(b"hello")))
+        await asked.wait()
+        ending = asyncio.create_task(server.__aexit__(None, None, None))
+        with pytest.raises(ConnectionError):
+            await connected_again_and_again(free)
+        may_answer.set()
+        assert (await waiting).body.endswith(b"hello")
+        await ending
+
+
+@pytest.fixture
+def free() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> MeshTls:
+    return certificates.mesh_tls(tmp_path_factory.mktemp("certs"))
+
+
+async def test_with_tls_only_the_mesh_may_ask(free: int, tls: MeshTls) -> None:
+    async def echo(message: bytes, headers: Headers) -> bytes:
+        return message
+
+    terms = Terms({envoy_method.PATH: echo}, 1000, is_serving=lambda: True)
+    async with listening(terms, port=free, tls=tls.server_context()):
+        asker = await Asker.connected(free, tls.client_context())
+        assert (await asker.exchange(question(b"hello"))).body.endswith(b"hello")
+        await asker.close()
+        stranger = await Asker.connected(free)
+        with pytest.raises((EOFError, OSError)):
+            await stranger.exchange(question(b"hello"))
+        stranger.writer.transport.abort()
