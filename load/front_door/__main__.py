@@ -1,20 +1,18 @@
 """The command `python -m load.front_door`."""
 
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import click
-import msgspec
 
 from load.front_door import plots, summary
 from load.front_door.measurement import MODELS, measured
 from load.front_door.results import Results
 from load.front_door.scenario import Model, Scenario, ScenarioError, own, read
-from load.measuring import command
+from load.measuring import command, results_page
 from load.measuring.report import provenance
-from load.measuring.results_page import PAGE, replace_section
 
 _MOST_AGENTS = 20
 
@@ -48,13 +46,7 @@ class _Listed(click.ParamType[Sequence[str]]):
     multiple=True,
     help="A file of your own instead; may be repeated.",
 )
-@click.option(
-    "--page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=PAGE,
-    show_default=False,
-    help="The page to write to; plots and raw numbers go to `results` beside it.  [default: load/RESULTS.md]",
-)
+@results_page.option
 def main(
     models: Sequence[str],
     replicas: Sequence[str],
@@ -77,7 +69,7 @@ def main(
     async def part() -> list[str]:
         machine = provenance()
         rows = await measured(scenarios, chosen, counts, seconds)
-        called = " ".join(["python -m load.front_door", *sys.argv[1:]])
+        called = results_page.command_line("load.front_door")
         return [
             _written(Results(command=called, machine=machine, seconds=seconds, scenarios=scenarios, rows=rows), page)
         ]
@@ -107,12 +99,7 @@ def _scenarios(only: Sequence[str], files: Sequence[Path]) -> dict[str, Scenario
 
 def _written(results: Results, page: Path) -> str:
     """The section, as it is on the page now."""
-    folder = page.parent / "results"
-    plots.save(results, folder)
-    (folder / "load.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-    text = summary.section(results)
-    replace_section(page, "load", text)
-    return text
+    return results_page.publish(page, "load", results, text=summary.section(results), draw=partial(plots.save, results))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """The command `python -m load.hops`."""
 
 import os
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 
 from load.hops import cpu, latency, plots, report
 from load.hops.results import Results
-from load.measuring import command
+from load.measuring import command, results_page
 from load.measuring.report import provenance
 from load.measuring.results_page import PAGE, replace_section
 
@@ -21,14 +20,7 @@ _SECTION = "hops"
 @click.option("--requests", type=click.IntRange(20, 2000), default=200, help="How many of each kind, one at a time.")
 @click.option("--seconds", type=click.IntRange(1, 60), default=8, help="How long each kind is asked in a closed loop.")
 @click.option("--callers", type=click.IntRange(1, 200), default=32, help="How many ask at once in it.")
-@click.option(
-    "--page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=PAGE,
-    show_default=False,
-    help="The page to write to; plots and raw numbers go to `results` beside it.  [default: load/RESULTS.md, and the "
-    "tables of docs/performance.md as well]",
-)
+@results_page.option
 def main(requests: int, seconds: int, callers: int, page: Path) -> None:
     """Measure where the time of one request goes, hop by hop, and write it to the results page.
 
@@ -43,7 +35,7 @@ def main(requests: int, seconds: int, callers: int, page: Path) -> None:
         latencies = await latency.measured(requests)
         loop = await cpu.measured(seconds, callers)
         results = Results(
-            command=" ".join(["python -m load.hops", *sys.argv[1:]]),
+            command=results_page.command_line("load.hops"),
             provenance=machine,
             requests=requests,
             seconds=seconds,
@@ -62,11 +54,8 @@ def main(requests: int, seconds: int, callers: int, page: Path) -> None:
 
 def _written(results: Results, page: Path) -> str:
     """The section, as it is on the page now."""
-    folder = page.parent / "results"
-    plots.save(results, folder)
-    (folder / "hops.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     text = report.section(results)
-    replace_section(page, _SECTION, text)
+    results_page.publish(page, _SECTION, results, text=text, draw=partial(plots.save, results))
     if page == PAGE:
         replace_section(OPERATORS_PAGE, _SECTION, report.for_operators(results, plots="../load/results"))
     return text

@@ -1,14 +1,45 @@
 """The page of all results, of which each command writes its own section."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import click
+import msgspec
 
 PAGE = Path(__file__).resolve().parents[1] / "RESULTS.md"
 RESULTS = PAGE.parent / "results"
 """Plots and raw numbers."""
 
 
+option = click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=PAGE,
+    show_default=False,
+    help="The page to write to; plots and raw numbers go to `results` beside it.  [default: load/RESULTS.md]",
+)
+"""Of a command that writes a section."""
+
+
 class BrokenPageError(ValueError):
     """A page has not both marks of a section once and in order."""
+
+
+def command_line(module: str) -> str:
+    """How this run was called."""
+    return " ".join([f"python -m {module}", *sys.argv[1:]])
+
+
+def publish(page: Path, name: str, results: object, *, text: str, draw: Callable[[Path], object]) -> str:
+    """Draws the plots, keeps the numbers that they can be drawn from again, and writes the section of that name, which
+    it returns. `draw` is given the folder. Raises BrokenPageError."""
+    folder = page.parent / RESULTS.name
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(folder)
+    (folder / f"{name}.json").write_bytes(msgspec.json.encode(results) + b"\n")
+    replace_section(page, name, text)
+    return text
 
 
 def replace_section(page: Path, name: str, text: str) -> None:

@@ -1,13 +1,11 @@
 """The command `python -m load.peers`."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 
-from load.measuring import command
-from load.measuring.results_page import PAGE, replace_section
+from load.measuring import command, results_page
 from load.peers import plots, report, run
 from load.peers.results import Results
 
@@ -16,13 +14,7 @@ from load.peers.results import Results
 @click.option("--rounds", type=click.IntRange(1, 20), default=3, help="How often everybody is started and measured.")
 @click.option("--seconds", type=click.IntRange(1, 60), default=3, help="How long each run lasts.")
 @click.option("--only", multiple=True, help="Part of a contender's name; may be repeated.  [default: all]")
-@click.option(
-    "--page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=PAGE,
-    show_default=False,
-    help="The page to write to; plots and raw numbers go to `results` beside it.  [default: load/RESULTS.md]",
-)
+@results_page.option
 def main(rounds: int, seconds: int, only: tuple[str, ...], page: Path) -> None:
     """Measure Shoal beside LiteLLM, Portkey and envoyproxy/ratelimit; write the section `peers` of the results page.
 
@@ -37,7 +29,7 @@ def main(rounds: int, seconds: int, only: tuple[str, ...], page: Path) -> None:
         return not only or any(part.casefold() in name.casefold() for part in only)
 
     async def part() -> list[str]:
-        called = " ".join(["python -m load.peers", *sys.argv[1:]])
+        called = results_page.command_line("load.peers")
         return [_written(await run.measured(called, rounds=rounds, seconds=seconds, only=is_wanted), page)]
 
     command.run({"peers": part})
@@ -45,12 +37,7 @@ def main(rounds: int, seconds: int, only: tuple[str, ...], page: Path) -> None:
 
 def _written(results: Results, page: Path) -> str:
     """The section, as it is on the page now."""
-    folder = page.parent / "results"
-    plots.save(results, folder)
-    (folder / "peers.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-    text = report.section(results)
-    replace_section(page, "peers", text)
-    return text
+    return results_page.publish(page, "peers", results, text=report.section(results), draw=partial(plots.save, results))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """The command `python -m load.replicas`."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 
-from load.measuring import command
+from load.measuring import command, results_page
 from load.measuring.report import provenance
-from load.measuring.results_page import PAGE, replace_section
 from load.replicas import plot, report
 from load.replicas.measurement import measured
 from load.replicas.results import SERIES, Results
@@ -19,13 +17,7 @@ from load.replicas.results import SERIES, Results
 @click.option("--rounds", type=click.IntRange(1, 20), default=3, help="How often to measure each, in turns.")
 @click.option("--seconds", type=click.IntRange(10, 60), default=20, help="How long a run lasts.")
 @click.option("--grpc-only", is_flag=True, help="Do not measure REST, for which wrk is needed.")
-@click.option(
-    "--page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=PAGE,
-    show_default=False,
-    help="The page to write to; plots and raw numbers go to `results` beside it.  [default: load/RESULTS.md]",
-)
+@results_page.option
 def main(replicas: tuple[int, ...], rounds: int, seconds: int, grpc_only: bool, page: Path) -> None:
     """Measure how throughput grows with the number of REPLICAS (1 2 3 5 8), and write it to the results page.
 
@@ -38,7 +30,7 @@ def main(replicas: tuple[int, ...], rounds: int, seconds: int, grpc_only: bool, 
     async def part() -> list[str]:
         machine = provenance()
         cells = await measured(counts, shown, rounds=rounds, seconds=seconds)
-        called = " ".join(["python -m load.replicas", *sys.argv[1:]])
+        called = results_page.command_line("load.replicas")
         return [_written(Results(called, machine, rounds, seconds, cells), page)]
 
     command.run({"replicas": part})
@@ -46,12 +38,9 @@ def main(replicas: tuple[int, ...], rounds: int, seconds: int, grpc_only: bool, 
 
 def _written(results: Results, page: Path) -> str:
     """The section, as it is on the page now."""
-    folder = page.parent / "results"
-    plot.draw(results, folder)
-    (folder / "replicas.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-    text = report.section(results)
-    replace_section(page, "replicas", text)
-    return text
+    return results_page.publish(
+        page, "replicas", results, text=report.section(results), draw=partial(plot.draw, results)
+    )
 
 
 if __name__ == "__main__":

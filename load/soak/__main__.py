@@ -1,14 +1,12 @@
 """The command `python -m load.soak`."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 
-from load.measuring import command
+from load.measuring import command, results_page
 from load.measuring.report import provenance
-from load.measuring.results_page import PAGE, replace_section
 from load.soak import plot, report
 from load.soak.record import Soak
 from load.soak.soaking import soaked
@@ -16,13 +14,7 @@ from load.soak.soaking import soaked
 
 @click.command(context_settings={"show_default": True})
 @click.option("--minutes", type=click.FloatRange(1, 24 * 60), default=30.0, help="How long it goes on.")
-@click.option(
-    "--page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=PAGE,
-    show_default=False,
-    help="The page to write to; the plot and raw numbers go to `results` beside it.  [default: load/RESULTS.md]",
-)
+@results_page.option
 def main(minutes: float, page: Path) -> None:
     """Use a mesh in every way for a while, and see whether its memory and descriptors stay where they are.
 
@@ -35,7 +27,7 @@ def main(minutes: float, page: Path) -> None:
     async def part() -> list[str]:
         machine = provenance()
         seen = await soaked(minutes)
-        called = " ".join(["python -m load.soak", *sys.argv[1:]])
+        called = results_page.command_line("load.soak")
         calls = {kind: dict(counts) for kind, counts in seen.tally.calls.items()}
         soak = Soak(called, machine, minutes, seen.samples, seen.changes, calls, seen.tally.failures)
         return [_written(soak, page)]
@@ -45,12 +37,7 @@ def main(minutes: float, page: Path) -> None:
 
 def _written(soak: Soak, page: Path) -> str:
     """The section, as it is on the page now."""
-    folder = page.parent / "results"
-    plot.draw(soak, folder)
-    (folder / "soak.json").write_bytes(msgspec.json.encode(soak) + b"\n")
-    text = report.section(soak)
-    replace_section(page, "soak", text)
-    return text
+    return results_page.publish(page, "soak", soak, text=report.section(soak), draw=partial(plot.draw, soak))
 
 
 if __name__ == "__main__":

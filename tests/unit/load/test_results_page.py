@@ -1,8 +1,11 @@
 """The page of all results keeps what is not replaced."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from load.measuring.results_page import BrokenPageError, with_section
+from load.measuring.results_page import BrokenPageError, publish, with_section
 
 PAGE = "# Results\n\nBefore.\n\n<!-- begin: soak -->\nold\n<!-- end: soak -->\n\nAfter.\n"
 
@@ -37,3 +40,11 @@ def test_replacing_twice_is_replacing_once() -> None:
 def test_a_page_with_broken_marks_is_not_touched(broken: str) -> None:
     with pytest.raises(BrokenPageError, match="soak"):
         with_section(broken, "soak", "new")
+
+
+def test_what_is_published_is_on_the_page_with_plots_and_numbers_beside_it(tmp_path: Path) -> None:
+    page, drawn_in = tmp_path / "RESULTS.md", list[Path]()
+    assert publish(page, "soak", {"rounds": [1, 2]}, text="All was flat.", draw=drawn_in.append) == "All was flat."
+    assert page.read_text() == "<!-- begin: soak -->\nAll was flat.\n<!-- end: soak -->\n"
+    assert drawn_in == [tmp_path / "results"]
+    assert msgspec.json.decode((tmp_path / "results" / "soak.json").read_bytes()) == {"rounds": [1, 2]}
