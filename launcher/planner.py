@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from envoyconf.topology import LOOPBACK, Pool, Topology
+from envoyconf.topology import LOOPBACK, Pool, Protocol, Topology
 from launcher.edge.hot_restart import HotRestart
 from launcher.home import Home
 from launcher.processes import versions
@@ -37,10 +37,11 @@ class Planner:
         pool = self._pool(service)
         ports = {"port": pool.port_of(number), "metrics_port": pool.metrics_port_of(number)}
         told = self._shared | {"SHOAL_REPLICA": f"{service}-{number}"}
+        if pool.protocol is Protocol.GRPC:
+            ports["http1_port"] = pool.envoy_port_of(number)
         if service == "ratelimit":
-            # Its other ports are for Envoys, those of others and ours; and a limiter knows how many they are.
+            # It has one more port for the Envoys of others; and a limiter knows how many they are.
             ports["envoy_port"] = self._topology.ratelimit_grpc[number - 1]
-            ports["question_port"] = self._topology.ratelimit_rls.port_of(number)
             told["SHOAL_LIMITERS"] = str(len(pool.ports))
         return Process(
             name=f"{service}-{number}",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
@@ -31,13 +32,21 @@ class GuardedServer(grpc.aio.Server):
     def __init__(self, server: grpc.aio.Server, guard: Guard | None) -> None:
         self._server = server
         self._guard = guard
+        self._services: list[_GuardedHandlers] = []
+
+    def find(self, method: str) -> Handler | None:
+        """The guarded handler of a method by its full name, for other transports than the server's own."""
+        called = _Called(method)
+        return next((found for each in self._services if (found := each.service(called))), None)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Raises ValueError for services of ours where there is no guard: they would take calls from anybody."""
         handlers = list(generic_rpc_handlers)
         if self._guard is None and any(map(_is_ours, handlers)):
             raise ValueError("this server has no guard, and must not serve the mesh's own services")
-        self._server.add_generic_rpc_handlers([_GuardedHandlers(each, self._guard) for each in handlers])
+        guarded = [_GuardedHandlers(each, self._guard) for each in handlers]
+        self._services.extend(guarded)
+        self._server.add_generic_rpc_handlers(guarded)
 
     def add_insecure_port(self, address: str) -> int:
         return self._server.add_insecure_port(address)
@@ -57,6 +66,14 @@ class GuardedServer(grpc.aio.Server):
 
 def _is_ours(handlers: grpc.GenericRpcHandler) -> bool:
     return isinstance(handlers, grpc.ServiceRpcHandler) and f"/{handlers.service_name()}".startswith(OURS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Called(grpc.HandlerCallDetails):
+    """A call of which no more than the method is known."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
 
 
 class _GuardedHandlers(grpc.GenericRpcHandler):

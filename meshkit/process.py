@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-import grpc
 import msgspec
 
 from meshkit import logs, metrics, serve, tracing
 from meshkit.call_guard import CallGuard
+from meshkit.guarded_server import GuardedServer
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
 from meshkit.identity import IdentitySigner
 from meshkit.metrics import Load, Metrics, Status
 from meshkit.settings import ServiceSettings
@@ -21,7 +23,7 @@ from meshkit.settings import ServiceSettings
 class Listening:
     """A server, its port on 127.0.0.1, and the full names of its services."""
 
-    server: grpc.aio.Server
+    server: GuardedServer
     port: int
     services: Sequence[str]
 
@@ -64,24 +66,36 @@ class Process:
             hurrying.cancel()
             await asyncio.gather(waiting, hurrying, return_exceptions=True)
 
-    def new_server(self) -> grpc.aio.Server:
+    def new_server(self) -> GuardedServer:
         """A gRPC server that guards every RPC of ours."""
         return serve.new_server(self.calls)
 
     async def serve(
-        self, server: grpc.aio.Server, services: Sequence[str], *, beside: Sequence[Listening] = ()
+        self,
+        server: GuardedServer,
+        services: Sequence[str],
+        *,
+        beside: Sequence[Listening] = (),
+        http1_port: int = 0,
     ) -> None:
-        """Serves the named services on the process's port, and those `beside` it on theirs, until the process is told
-        to stop; then drains all at once. The process's own port is the last to open. Whatever happens, every server
-        has stopped and every call has ended in the end.
+        """Serves the named services on the process's port, those `beside` it on theirs, and all of them over HTTP/1.1
+        on `http1_port` if there is one, until the process is told to stop; then drains all at once. The process's own
+        port is the last to open. Whatever happens, every server has stopped and every call has ended in the end.
 
         Raises OSError if a port is busy.
         """
         tls = self.settings.mesh_tls()
+        all_servers = (*beside, Listening(server, self.settings.port, services))
         async with AsyncExitStack() as started:
             started.push_async_callback(self.calls.end_running)
-            drains = []
-            for each in (*beside, Listening(server, self.settings.port, services)):
+            drains: list[Callable[..., Awaitable[None]]] = []
+            if http1_port:
+                terms = Terms([each.server for each in all_servers], is_serving=lambda: self.ready)
+                http1 = await started.enter_async_context(
+                    listening(terms, port=http1_port, tls=tls.server_context() if tls else None)
+                )
+                drains.append(http1.drain)
+            for each in all_servers:
                 health = await serve.start(each.server, port=each.port, services=each.services, tls=tls)
                 started.push_async_callback(each.server.stop, None)
                 drains.append(partial(serve.drain, each.server, health))

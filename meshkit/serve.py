@@ -28,7 +28,7 @@ _OPTIONS = (
 log = structlog.get_logger()
 
 
-def new_server(guard: Guard | None = None, *, max_request_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Server:
+def new_server(guard: Guard | None = None, *, max_request_bytes: int = MAX_MESSAGE_BYTES) -> GuardedServer:
     """A server with `guard` around our own services. Larger requests are refused with RESOURCE_EXHAUSTED unread."""
     options = (*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes))
     return GuardedServer(grpc.aio.server(options=options), guard)

@@ -141,6 +141,19 @@ class ServiceSettings(MeshTlsSettings, frozen=True, kw_only=True):
         return [*super().faults(), *secret_fault("mesh_secret_file", self.mesh_secret_file)]
 
 
+class GrpcServiceSettings(ServiceSettings, frozen=True, kw_only=True):
+    """What a service is told that speaks gRPC."""
+
+    http1_port: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=65535,
+            description="The port on 127.0.0.1 where Envoy asks this process, in gRPC over HTTP/1.1. 0: nowhere.",
+        ),
+    ] = 0
+
+
 S = TypeVar("S", bound=Settings)
 
 

@@ -14,6 +14,9 @@ OPEN_CALLS = 64
 """What strangers may ask of all agents at once without a token: their health, and what they offer."""
 MOST_LOAD_PERCENT = 200
 """What an agent may have of the mean load before calls that hash to it go to the next one."""
+MOST_UNREAD_BYTES = 64 << 10
+"""What Envoy holds of an answer that its caller has not read yet."""
+HEALTH_PATH = "/health"
 HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -34,8 +37,10 @@ def pool_cluster(topology: Topology, pool: Pool) -> EnvoyObject:
         # Who is in the file no more is gone, whatever its health check says.
         "ignore_health_on_host_removal": True,
         "connect_timeout": "1s",
+        # A client that reads slowly slows down its own model.
+        "per_connection_buffer_limit_bytes": MOST_UNREAD_BYTES,
         **balancing(topology, pool),
-        "health_checks": [health_check(pool)],
+        "health_checks": [health_check()],
         "outlier_detection": outlier_detection(),
         "circuit_breakers": circuit_breakers(pool),
         "typed_extension_protocol_options": upstream_protocol(pool, filters=pool_filters(topology, pool)),
@@ -92,13 +97,8 @@ def policy(strategy: Strategy) -> EnvoyObject:
             return {"lb_policy": "MAGLEV"}
 
 
-def health_check(pool: Pool) -> EnvoyObject:
+def health_check() -> EnvoyObject:
     """Asks each replica twice a second; two misses take it out, one answer brings it back."""
-    asked = {
-        Protocol.GRPC: {"grpc_health_check": {"service_name": pool.health}},
-        Protocol.HTTP1: {"http_health_check": {"path": pool.health}},
-        Protocol.GRPC_OVER_HTTP1: {"http_health_check": {"path": pool.health}},
-    }
     return {
         "interval": "0.5s",
         "no_traffic_interval": "0.5s",
@@ -106,7 +106,7 @@ def health_check(pool: Pool) -> EnvoyObject:
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,
         "reuse_connection": True,
-        **asked[pool.protocol],
+        "http_health_check": {"path": HEALTH_PATH},
     }
 
 
@@ -149,36 +149,19 @@ def pool_filters(topology: Topology, pool: Pool) -> list[EnvoyObject]:
 
 def upstream_protocol(pool: Pool, *, filters: list[EnvoyObject]) -> EnvoyObject:
     """How connections to a pool are kept. They idle for less time than the servers' keep-alive, so Envoy ends them."""
-    spoken = {
-        Protocol.GRPC: {"http2_protocol_options": upstream_http2()},
-        Protocol.HTTP1: {"http_protocol_options": {}},
-        Protocol.GRPC_OVER_HTTP1: {"http_protocol_options": {"enable_trailers": True}},
-    }
     options = typed(
         HTTP_OPTIONS,
         common_http_protocol_options={"idle_timeout": "30s"},
-        explicit_http_config=spoken[pool.protocol],
+        # gRPC says in a trailer how a call ended.
+        explicit_http_config={"http_protocol_options": {"enable_trailers": pool.protocol is Protocol.GRPC}},
         **({"http_filters": filters} if filters else {}),
     )
     return {f"envoy.{HTTP_OPTIONS}": options}
 
 
-def upstream_http2() -> EnvoyObject:
-    """HTTP/2 to our own servers: one stream may have little unread, all streams of a connection together a lot.
-
-    So a client that reads slowly slows down its own model, and no other stream of that connection.
-    No keep-alive pings: a gRPC server that gets them too often closes the connection.
-    """
-    return {
-        "max_concurrent_streams": 10000,
-        "initial_stream_window_size": 64 << 10,
-        "initial_connection_window_size": 512 << 20,
-    }
-
-
 def transport(topology: Topology, pool: Pool) -> EnvoyObject:
     """TLS to the pool if the mesh has it."""
-    return {"transport_socket": upstream_socket(topology.files, pool.protocol)} if topology.mesh_tls else {}
+    return {"transport_socket": upstream_socket(topology.files)} if topology.mesh_tls else {}
 
 
 def otlp_cluster(endpoint: str) -> EnvoyObject:

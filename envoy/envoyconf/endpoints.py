@@ -32,7 +32,8 @@ def endpoint_source(files: str, cluster: str) -> EnvoyObject:
 def first_endpoints(topology: Topology, pool: Pool) -> list[Endpoint]:
     """The processes that a mesh starts with."""
     return [
-        Endpoint(port=port, weight=topology.weight_of(pool, number)) for number, port in enumerate(pool.ports, start=1)
+        Endpoint(port=pool.envoy_port_of(number), weight=topology.weight_of(pool, number))
+        for number in range(1, pool.replicas + 1)
     ]
 
 

@@ -68,10 +68,12 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         "inner",
         inner_routes(topology),
         [router()],
-        codec_type="HTTP2",
+        codec_type="AUTO",
+        # Our services speak HTTP/1.1, the command line HTTP/2.
+        http_protocol_options={"enable_trailers": True},
         # A caller waits in silence when its connection is out of streams: allow more than there can be calls.
-        # And a gateway that reads more slowly than agents write is no attacker: past the frames that wait for one
-        # connection Envoy closes it, with every stream on it.
+        # And one that reads more slowly than agents write is no attacker: past the frames that wait for one connection
+        # Envoy closes it, with every stream on it.
         http2_protocol_options={"max_concurrent_streams": 10000, "max_outbound_frames": 1000000},
         stream_idle_timeout=_seconds(topology.idle_seconds),
         preserve_external_request_id=True,
@@ -82,6 +84,8 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         "name": "inner",
         "traffic_direction": "OUTBOUND",
         "drain_type": "MODIFY_ONLY",
+        # Each call has a connection here. Strangers who take all that there are for clients must not end what runs.
+        "ignore_global_conn_limit": True,
         "address": socket_address(LOOPBACK, topology.envoy.inner),
         "filter_chains": [{"filters": [manager], **inner_tls(topology)}],
     }

@@ -50,7 +50,7 @@ def gradual(name: str, start: float, full: float) -> EnvoyObject:
 
 
 def most_connections() -> EnvoyObject:
-    """Connections of clients, over all listeners."""
+    """Connections of strangers, over all listeners that they reach."""
     return extension(
         CONNECTIONS,
         "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",

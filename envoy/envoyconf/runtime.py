@@ -30,11 +30,8 @@ def render_runtime(topology: Topology, replicas: Mapping[str, int]) -> str:
 def breaker_limits(pool: Pool, replicas: int) -> dict[str, int]:
     """What so many processes of the pool can have in hand at once. More is refused by Envoy, without asking them."""
     calls = pool.calls_per_replica * max(replicas, 1)
-    return {
-        "max_requests": calls,
-        "max_connections": calls * pool.connections_per_call,
-        "max_pending_requests": calls,
-    }
+    # Each call under way has a connection, and those that are idle in one of Envoy's threads are of no use to another.
+    return {"max_requests": calls, "max_connections": 4 * calls, "max_pending_requests": calls}
 
 
 def layered_runtime(topology: Topology) -> EnvoyObject:

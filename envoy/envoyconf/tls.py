@@ -2,7 +2,6 @@
 
 from envoyconf.extension import EnvoyObject, extension
 from envoyconf.secrets import FRONT, MESH, MESH_CA, secret_config
-from envoyconf.topology import Protocol
 
 MESH_NAME = "shoal-mesh"
 """The name in every certificate of the mesh."""
@@ -27,25 +26,25 @@ def inner_socket(files: str) -> EnvoyObject:
         "envoy.transport_sockets.tls",
         "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         require_client_certificate=True,
-        common_tls_context=mesh_context(files, "h2"),
+        common_tls_context=mesh_context(files, "h2", "http/1.1"),
     )
 
 
-def upstream_socket(files: str, protocol: Protocol) -> EnvoyObject:
+def upstream_socket(files: str) -> EnvoyObject:
     """TLS to a process of the mesh, to which Envoy shows its certificate."""
     return extension(
         "envoy.transport_sockets.tls",
         "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         sni=MESH_NAME,
-        common_tls_context=mesh_context(files, "h2" if protocol is Protocol.GRPC else "http/1.1"),
+        common_tls_context=mesh_context(files, "http/1.1"),
     )
 
 
-def mesh_context(files: str, alpn: str) -> EnvoyObject:
+def mesh_context(files: str, *alpn: str) -> EnvoyObject:
     """Both sides inside show the mesh's certificate and take none but one of that name by the same authority."""
     named = {"san_type": "DNS", "matcher": {"exact": MESH_NAME}}
     return {
-        "alpn_protocols": [alpn],
+        "alpn_protocols": list(alpn),
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificate_sds_secret_configs": [secret_config(files, MESH)],
         "combined_validation_context": {

@@ -12,6 +12,7 @@ from envoyconf.route_names import ROUTE_NAMES
 
 LOOPBACK = "127.0.0.1"
 METRICS_OFFSET = 1000  # a process shows its metrics this far above its port
+ENVOY_OFFSET = 500  # and, if it speaks gRPC, is asked by Envoy this far above it
 OTHER_CALLS = 32  # calls to an agent that are no turns, such as those about sessions
 CACHE_KEY_HEADER = "x-shoal-cache-key"  # the key of the answer that a call to the cache is about
 
@@ -20,9 +21,8 @@ class Protocol(StrEnum):
     """What a pool speaks."""
 
     GRPC = "grpc"
-    HTTP1 = "http1"
-    GRPC_OVER_HTTP1 = "grpc over http1"
-    """gRPC's framing and trailers, for calls of one message each way; see docs/adr/0017."""
+    """Over HTTP/1.1, on a port of its own; see docs/adr/0017."""
+    HTTP = "http"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,6 @@ class Pool:
 
     name: str
     protocol: Protocol
-    health: str
-    """What Envoy's health check asks for: the full name of a gRPC service, or an HTTP path."""
     row: Sequence[int]
     """The ports of all processes that there may ever be, in their order."""
     replicas: int
@@ -41,8 +39,6 @@ class Pool:
     """Whether each process shows its metrics, METRICS_OFFSET above its port."""
     calls_per_replica: int = 1000
     """How many calls Envoy lets one process have at once; it refuses more without asking."""
-    connections_per_call: int = 1
-    """How many connections Envoy may keep for each of those."""
     retries_at_once: int = 3
     """How many calls Envoy may be making again at the same time, even with little traffic."""
     hash_header: str | None = None
@@ -70,6 +66,10 @@ class Pool:
     def port_of(self, number: int) -> int:
         """The port of a process by its place in the row, counted from 1 to `most`."""
         return self.row[number - 1]
+
+    def envoy_port_of(self, number: int) -> int:
+        """Where Envoy asks that process: a port besides the one where it speaks gRPC over HTTP/2 to anybody else."""
+        return self.port_of(number) + (ENVOY_OFFSET if self.protocol is Protocol.GRPC else 0)
 
     def metrics_port_of(self, number: int) -> int:
         """Where that process shows its metrics and its status."""
@@ -137,7 +137,7 @@ class Topology:
     backing: BackingPorts
     ratelimit: Pool
     ratelimit_rls: Pool
-    """The limiters as Envoy asks them."""
+    """The limiters once more, as Envoy asks them itself."""
     ratelimit_grpc: Sequence[int]
     """The ports where limiters answer the Envoys of others, in the order of the limiters' own ports."""
     cache: Pool
@@ -182,23 +182,29 @@ class Topology:
 
         `agent_turns` is how many turns one agent works on or lets wait.
         """
-        grpc, http = Protocol.GRPC, Protocol.HTTP1
+        grpc, http = Protocol.GRPC, Protocol.HTTP
         return cls(
             envoy=EnvoyPorts(**_shifted(envoy, shift)),
             backing=BackingPorts(**_shifted(BackingPorts(), shift)),
             ratelimit=Pool(
                 name="ratelimit",
                 protocol=grpc,
-                health="shoal.ratelimit.v1.RateLimitService",
                 row=_row(8101 + shift, 4, step=2),
                 replicas=limiters,
             ),
-            ratelimit_rls=_limiters_for_envoy(limiters, shift),
+            ratelimit_rls=Pool(
+                name="ratelimit-rls",
+                protocol=grpc,
+                row=_row(8101 + shift, 4, step=2),
+                replicas=limiters,
+                has_metrics=False,
+                # Whatever Envoy asks again, no limiter has seen.
+                retries_at_once=1000,
+            ),
             ratelimit_grpc=_row(8102 + shift, 4, step=2),
             cache=Pool(
                 name="cache",
                 protocol=grpc,
-                health="shoal.cache.v1.CacheService",
                 row=_row(8111 + shift, 4),
                 replicas=caches,
                 # Every turn may keep a stream to it, and there may be many more agents than caches.
@@ -209,14 +215,11 @@ class Topology:
             agent=Pool(
                 name="agent",
                 protocol=grpc,
-                health="shoal.agent.v1.AgentService",
                 row=_row(8121 + shift, 20),
                 replicas=agent_replicas,
                 calls_per_replica=agent_turns + OTHER_CALLS,
             ),
-            gateway=Pool(
-                name="gateway", protocol=http, health="/health", row=_row(8141 + shift, 10), replicas=gateways
-            ),
+            gateway=Pool(name="gateway", protocol=http, row=_row(8141 + shift, 10), replicas=gateways),
         )
 
     def __post_init__(self) -> None:
@@ -238,9 +241,11 @@ class Topology:
         """Every port in use with the name of its user, for messages about busy ports."""
         for name, port in vars(self.backing).items():
             yield name.replace("_", " "), port
-        for pool in self.pools():
+        for pool in (self.ratelimit, self.cache, self.agent, self.gateway):
             for replica, port in enumerate(pool.ports, start=1):
                 yield f"{pool.name} {replica}", port
+                if pool.envoy_port_of(replica) != port:
+                    yield f"{pool.name} {replica} for Envoy", pool.envoy_port_of(replica)
             for replica, port in enumerate(pool.metrics_ports, start=1):
                 yield f"{pool.name} {replica} metrics", port
         for replica, port in enumerate(self.ratelimit_grpc[: self.ratelimit.replicas], start=1):
@@ -272,21 +277,6 @@ def otlp_address(endpoint: str) -> tuple[str, int]:
 
 def _shifted(ports: EnvoyPorts | BackingPorts, shift: int) -> dict[str, int]:
     return {name: port + shift for name, port in vars(ports).items()}
-
-
-def _limiters_for_envoy(replicas: int, shift: int) -> Pool:
-    return Pool(
-        name="ratelimit-rls",
-        protocol=Protocol.GRPC_OVER_HTTP1,
-        health="/health",
-        row=_row(8171 + shift, 4),
-        replicas=replicas,
-        has_metrics=False,
-        # Each question under way needs one, and those that are idle in one of Envoy's threads are of no use to another.
-        connections_per_call=4,
-        # Whatever Envoy asks again, no limiter has seen.
-        retries_at_once=1000,
-    )
 
 
 def _row(first: int, most: int, *, step: int = 1) -> Sequence[int]:

@@ -198,7 +198,7 @@ class MeshFleet:
 
     def _places(self, service: str, member: Member) -> list[tuple[str, int]]:
         """Where Envoy has it."""
-        return [(pool.name, pool.port_of(member.number)) for pool in self._pools.clusters(service)]
+        return [(pool.name, pool.envoy_port_of(member.number)) for pool in self._pools.clusters(service)]
 
     def _check_ready(self) -> None:
         # It stays ready when an Envoy that is not ready yet takes over from the first.

@@ -58,7 +58,7 @@ class Pools:
         for pool in self._clusters[service]:
             endpoints = [
                 Endpoint(
-                    port=pool.port_of(member.number),
+                    port=pool.envoy_port_of(member.number),
                     weight=self._topology.weight_of(pool, member.rank),
                     draining=member.draining,
                 )

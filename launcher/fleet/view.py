@@ -51,7 +51,7 @@ class FleetView:
             pid=keeper.pid,
             port=next(iter(process.ports.values())),
             state="draining" if is_draining else keeper.state.value,
-            in_envoy=_in_envoy(hosts.get(process.ports["port"])) if in_pool else "",
+            in_envoy=_in_envoy(hosts.get(process.ports.get("http1_port", process.ports["port"]))) if in_pool else "",
             running=status.running if status else None,
             waiting=status.waiting if status else None,
             slots=status.slots if status else None,

@@ -26,12 +26,12 @@ async def running_limiter(
 ) -> AsyncIterator[Limiter]:
     """One limiter `of` so many. Killed at the end."""
     name = f"ratelimit-{number}"
-    port, envoy_port, question_port, metrics_port = (free_port() for _ in range(4))
+    port, envoy_port, http1_port, metrics_port = (free_port() for _ in range(4))
     environment = {
         "SHOAL_REPLICA": name,
         "SHOAL_PORT": str(port),
         "SHOAL_ENVOY_PORT": str(envoy_port),
-        "SHOAL_QUESTION_PORT": str(question_port),
+        "SHOAL_HTTP1_PORT": str(http1_port),
         "SHOAL_METRICS_PORT": str(metrics_port),
         "SHOAL_MESH_SECRET_FILE": str(home.secret_file),
         "SHOAL_HOME": str(home.folder),

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from meshkit import process
-from meshkit.channel import open_channel
+from meshkit.channel import open_http1_channel
 from meshkit.database import database_url, open_engine
 from meshkit.metrics import Load, NearHits
 from meshkit.near_cache import NearCache
@@ -51,7 +51,7 @@ async def run(settings: AgentSettings) -> None:
     """Runs one replica until SIGTERM or SIGINT."""
     async with AsyncExitStack() as stack:
         this = await stack.enter_async_context(process.start("agent", settings))
-        channel = await stack.enter_async_context(open_channel(settings.mesh_address, tls=settings.mesh_tls()))
+        channel = await stack.enter_async_context(open_http1_channel(settings.mesh_address, tls=settings.mesh_tls()))
         redis = await stack.enter_async_context(
             open_redis(settings.state_redis_url, timeout_seconds=STATE_TIMEOUT_SECONDS)
         )
@@ -103,7 +103,7 @@ async def run(settings: AgentSettings) -> None:
         )
         server = this.new_server()
         agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
-        await this.serve(server, [SERVICE])
+        await this.serve(server, [SERVICE], http1_port=settings.http1_port)
 
 
 def _turn_runner(

@@ -9,7 +9,7 @@ import msgspec
 from meshkit import near_cache
 from meshkit.database import database_url
 from meshkit.redis import check_url
-from meshkit.settings import ServiceSettings, failed_checks, file_fault, variable_of
+from meshkit.settings import GrpcServiceSettings, failed_checks, file_fault, variable_of
 from services.agent.ports import Agent, ChatModel
 from services.agent.pricing import PriceList
 from services.agent.time_words import TimeWords
@@ -17,7 +17,7 @@ from services.agent.time_words import TimeWords
 Meta = msgspec.Meta
 
 
-class AgentSettings(ServiceSettings, frozen=True, kw_only=True):
+class AgentSettings(GrpcServiceSettings, frozen=True, kw_only=True):
     """What an agent replica is told."""
 
     home: Annotated[str, Meta(description="Folder for data, such as the SQLite files.")] = ".shoal"

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from meshkit.database import database_url
 from meshkit.redis import check_url
-from meshkit.settings import ServiceSettings, failed_checks, variable_of
+from meshkit.settings import GrpcServiceSettings, failed_checks, variable_of
 from services.cache.policies import DEFAULT_POLICIES, Policy, PolicyName
 from services.cache.policy_settings import LONGEST_SECONDS, MOST_BYTES, PolicySettingsError, policies_with
 
@@ -17,7 +17,7 @@ OWNER = "cache"
 """The owner of the cache's table, for the name of its SQLite file and for migrations."""
 
 
-class CacheSettings(ServiceSettings, frozen=True, kw_only=True):
+class CacheSettings(GrpcServiceSettings, frozen=True, kw_only=True):
     """The settings of one cache process."""
 
     home: Annotated[str, Meta(min_length=1, description="The data directory; SQLite files are there.")] = ".shoal"

@@ -11,7 +11,7 @@ import structlog
 import uvicorn
 
 from meshkit import process
-from meshkit.channel import open_channel
+from meshkit.channel import open_http1_channel
 from meshkit.mesh_tls import MeshTls
 from meshkit.metrics import Load
 from services.gateway.agent_client import AgentClient
@@ -29,7 +29,7 @@ async def run(settings: GatewaySettings) -> None:
     """Runs one gateway until SIGTERM or SIGINT. Raises OSError if the port is busy."""
     async with AsyncExitStack() as stack:
         this = await stack.enter_async_context(process.start("gateway", settings))
-        channel = await stack.enter_async_context(open_channel(settings.mesh_address, tls=settings.mesh_tls()))
+        channel = await stack.enter_async_context(open_http1_channel(settings.mesh_address, tls=settings.mesh_tls()))
         app = create_app(
             agent=AgentClient(channel),
             signer=this.signer,

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 
 from meshkit import background, process, serve
 from meshkit.database import open_engine
-from meshkit.process import Listening, Process
+from meshkit.process import Listening
 from meshkit.redis import open_redis
-from services.ratelimit import envoy_method, envoy_request, envoy_servicer, servicer
+from services.ratelimit import envoy_request, envoy_servicer, servicer
 from services.ratelimit.buckets.bucket_store import BucketStore
 from services.ratelimit.buckets.degrading_bucket_store import DegradingBucketStore
 from services.ratelimit.buckets.redis_bucket_store import RedisBucketStore
@@ -23,15 +23,12 @@ from services.ratelimit.buckets.shared_limits_observer import SharedLimitsObserv
 from services.ratelimit.callers import Callers
 from services.ratelimit.domains.descriptor_limiter import DescriptorLimiter
 from services.ratelimit.domains.domain_questions import DomainQuestions
-from services.ratelimit.envoy_method import EnvoyMethod
 from services.ratelimit.envoy_questions import EnvoyQuestions
 from services.ratelimit.envoy_servicer import EnvoyServicer
 from services.ratelimit.key_directory import KeyDirectory
 from services.ratelimit.keys import KeyStore
 from services.ratelimit.limiter import Limiter
 from services.ratelimit.metrics import LimiterMetrics
-from services.ratelimit.questions.connection import Terms
-from services.ratelimit.questions.server import listening
 from services.ratelimit.reservations.redis_reservation_store import RedisReservationStore
 from services.ratelimit.reservations.reservations import Reservations
 from services.ratelimit.servicer import RateLimitServicer
@@ -74,17 +71,19 @@ async def run(settings: RatelimitSettings) -> None:
             count_shadow=metrics.count_shadow,
         )
 
-        exports_spans = bool(settings.otlp_endpoint)
         questions = EnvoyQuestions(limiter=limiter, others=others, signer=mine.signer, metrics=metrics)
-        for_envoys = EnvoyServicer(questions, exports_spans=exports_spans)
+        for_envoys = EnvoyServicer(questions, exports_spans=bool(settings.otlp_endpoint))
         for_mesh = RateLimitServicer(
             limiter=limiter, reservations=reservations, key_store=key_store, directory=directory, tiers=tiers
         )
         server = mine.new_server()
         ratelimit_pb2_grpc.add_RateLimitServiceServicer_to_server(for_mesh, server)
-        # Closed after the others: until then our Envoy has been told that this limiter leaves.
-        await enter(_asked_by_our_envoy(EnvoyMethod(questions, exports_spans=exports_spans), mine, settings))
-        await mine.serve(server, [servicer.SERVICE], beside=[_listening_for_envoys(for_envoys, settings.envoy_port)])
+        await mine.serve(
+            server,
+            [servicer.SERVICE],
+            beside=[_listening_for_envoys(for_envoys, settings.envoy_port)],
+            http1_port=settings.http1_port,
+        )
 
 
 @asynccontextmanager
@@ -139,15 +138,6 @@ def _callers(settings: RatelimitSettings, directory: KeyDirectory, buckets: Buck
         failures=settings.parsed_look_ups(),
         require_api_key=settings.require_api_key,
     )
-
-
-def _asked_by_our_envoy(
-    method: EnvoyMethod, mine: Process, settings: RatelimitSettings
-) -> AbstractAsyncContextManager[None]:
-    """A server that says when asked for its health whether the process serves."""
-    terms = Terms({envoy_method.PATH: method.answer}, envoy_request.MAX_BYTES, is_serving=lambda: mine.ready)
-    tls = settings.mesh_tls()
-    return listening(terms, port=settings.question_port, tls=tls.server_context() if tls else None)
 
 
 def _listening_for_envoys(for_envoy: EnvoyServicer, port: int) -> Listening:

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from meshkit.database import database_url
 from meshkit.redis import check_url
-from meshkit.settings import Port, ServiceSettings, failed_checks
+from meshkit.settings import GrpcServiceSettings, Port, failed_checks
 from services.ratelimit.buckets.bucket import Limit
 from services.ratelimit.domains.domain_file import Domains, read_domains
 from services.ratelimit.limits import Limits, tier_limits
@@ -20,7 +20,7 @@ OWNER = "ratelimit"
 """The owner of the limiter's tables, for the name of its SQLite file and for migrations."""
 
 
-class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
+class RatelimitSettings(GrpcServiceSettings, frozen=True, kw_only=True):
     """What the limiter is told."""
 
     limits_redis_url: Annotated[
@@ -34,12 +34,6 @@ class RatelimitSettings(ServiceSettings, frozen=True, kw_only=True):
     envoy_port: Annotated[
         Port, msgspec.Meta(description="The port on 127.0.0.1 where the limiter speaks Envoy's own protocol.")
     ] = 8102
-    question_port: Annotated[
-        Port,
-        msgspec.Meta(
-            description="The port on 127.0.0.1 where Shoal's own Envoy asks the limiter the same, over HTTP/1.1."
-        ),
-    ] = 8171
     limiters: Annotated[
         int,
         msgspec.Meta(ge=1, le=100, description="How many limiters share the limits, at least; they count each other."),

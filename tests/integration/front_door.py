@@ -28,7 +28,7 @@ from tests.integration.upstreams import (
     ScriptedLimiter,
     echo_gateway,
     grpc_server,
-    limiter_server,
+    limiting,
     pems,
 )
 from tests.mesh import free_shift
@@ -87,10 +87,11 @@ async def front_door(
     agents = [EchoAgent(f"agent-{replica}", arrived) for replica in range(1, topology.agent.replicas + 1)]
     async with AsyncExitStack() as running:
         limiters = [await running.enter_async_context(AsyncExitStack()) for _ in topology.ratelimit_rls.ports]
-        for server, port in zip(limiters, topology.ratelimit_rls.ports, strict=True):
-            await server.enter_async_context(limiter_server(port, limiter.answer, mesh))
-        for agent, port in zip(agents, topology.agent.ports, strict=True):
-            (await running.enter_async_context(grpc_server(port, mesh))).add_generic_rpc_handlers((agent,))
+        for number, server in enumerate(limiters, start=1):
+            port = topology.ratelimit_rls.envoy_port_of(number)
+            await server.enter_async_context(grpc_server(port, limiting(limiter), mesh))
+        for number, agent in enumerate(agents, start=1):
+            await running.enter_async_context(grpc_server(topology.agent.envoy_port_of(number), agent, mesh))
         await running.enter_async_context(echo_gateway(topology.gateway.ports[0], mesh))
         log = await running.enter_async_context((envoy or running_envoy)(topology))
         yield FrontDoor(

@@ -3,25 +3,24 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 from aiohttp import web
 from google.protobuf import duration_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from envoyconf.topology import LOOPBACK
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Methods, Terms
 from meshkit.mesh_tls import MeshTls
-from services.ratelimit import envoy_method, envoy_request
-from services.ratelimit.questions.connection import Headers, Terms
-from services.ratelimit.questions.framing import CallError
-from services.ratelimit.questions.server import listening
-from shoal.external import rls_pb2
+from meshkit.serve import new_server
+from shoal.external import rls_pb2, rls_pb2_grpc
 
 LIMITED_KEY = "sk-shoal-limited"
 BROKEN_KEY = "sk-shoal-the-limiter-breaks-on-this"
@@ -34,15 +33,21 @@ HOLD = ("x-hold", "yes")
 OK = rls_pb2.RateLimitResponse.OK
 OVER_LIMIT = rls_pb2.RateLimitResponse.OVER_LIMIT
 Pairs = list[tuple[str, str]]
+Context = grpc.aio.ServicerContext[Any, Any]
+HEALTH_API = "/grpc.health.v1.Health/"
+SERVING = b"\x08\x01"
+"""A HealthCheckResponse that says so."""
 
 
 @dataclass
-class ScriptedLimiter:
+class ScriptedLimiter(rls_pb2_grpc.RateLimitServiceServicer):
     """Lets everybody pass as `signed-identity`, but for a few keys; remembers what it was asked."""
 
     asked: list[Pairs] = field(default_factory=list)
 
-    async def answer(self, request: rls_pb2.RateLimitRequest) -> rls_pb2.RateLimitResponse:
+    async def ShouldRateLimit(  # noqa: N802 - the protocol's name
+        self, request: rls_pb2.RateLimitRequest, context: Context
+    ) -> rls_pb2.RateLimitResponse:
         (descriptor,) = request.descriptors
         # Bytes that are no UTF-8 read as \\xff.
         self.asked.append([(entry.key, entry.value.decode(errors="backslashreplace")) for entry in descriptor.entries])
@@ -51,7 +56,7 @@ class ScriptedLimiter:
             case key if key == LIMITED_KEY:
                 return refusal(entries["surface"])
             case key if key == BROKEN_KEY:
-                raise CallError(code_pb2.INTERNAL, "broken")
+                await context.abort(grpc.StatusCode.INTERNAL, "broken")
             case key if key == HANGING_KEY:
                 await asyncio.Event().wait()
         return answer(OK, request={"x-shoal-identity": "signed-identity"}, response={"ratelimit": '"free";r=9;t=1'})
@@ -90,17 +95,8 @@ def retry_details() -> str:
     return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
 
 
-class Healthy(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the package has no types
-    """Every service that is asked for is serving."""
-
-    async def Check(  # noqa: N802 - the protocol's name
-        self, request: health_pb2.HealthCheckRequest, context: object
-    ) -> health_pb2.HealthCheckResponse:
-        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
-
-
 @dataclass
-class EchoAgent(grpc.GenericRpcHandler):
+class EchoAgent:
     """Answers each call with the metadata that arrived, as JSON, or with the status that it is asked for.
 
     Refuses all calls when it drains. A stream says at once who serves it.
@@ -112,27 +108,35 @@ class EchoAgent(grpc.GenericRpcHandler):
     draining: bool = False
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        if not details.method.startswith("/shoal.agent.v1."):
+    def find(self, method: str) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        if method.startswith(HEALTH_API):
+            return grpc.unary_unary_rpc_method_handler(serving, response_serializer=bytes)
+        if not method.startswith("/shoal.agent.v1."):
             return None
-        self.arrived.append((self.name, details.method))
-        if HOLD in (details.invocation_metadata or ()):
-            return grpc.unary_stream_rpc_method_handler(self.stream)
-        return grpc.unary_unary_rpc_method_handler(self.echo)
+        self.arrived.append((self.name, method))
+        return grpc.unary_stream_rpc_method_handler(self.serve, response_serializer=bytes)
 
-    async def echo(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def serve(self, request: bytes, context: Context) -> None:
+        """A stream of one message is what a single answer is to its caller."""
         metadata = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
         asked = dict(metadata).get("x-status", "UNAVAILABLE" if self.draining else "OK")
-        if asked != "OK":
+        if HOLD in metadata:
+            await self.stream(context)
+        elif asked == "OK":
+            await context.send_initial_metadata((("x-shoal-replica", self.name),))
+            await context.write(json.dumps(metadata).encode())
+        else:
             await context.abort(grpc.StatusCode[asked], "as asked")
-        await context.send_initial_metadata((("x-shoal-replica", self.name),))
-        return json.dumps(metadata).encode()
 
-    async def stream(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
+    async def stream(self, context: Context) -> None:
         await context.send_initial_metadata((("x-shoal-replica", self.name), ("x-shoal-cache", "miss")))
-        yield self.name.encode()
+        await context.write(self.name.encode())
         await self.released.wait()
-        yield b"released"
+        await context.write(b"released")
+
+
+async def serving(request: bytes, context: Context) -> bytes:
+    return SERVING
 
 
 async def echo_request(request: web.Request) -> web.StreamResponse:
@@ -146,36 +150,18 @@ async def echo_request(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def grpc_server(port: int, mesh: MeshTls | None = None) -> AsyncIterator[grpc.aio.Server]:
-    """A gRPC server that is healthy by every name; with `mesh` one that takes only calls from there."""
-    server = grpc.aio.server()
-    health_pb2_grpc.add_HealthServicer_to_server(Healthy(), server)
-    if mesh is None:
-        server.add_insecure_port(f"{LOOPBACK}:{port}")
-    else:
-        key, certificate, authority = pems(mesh)
-        credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
-        server.add_secure_port(f"{LOOPBACK}:{port}", credentials)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop(grace=None)
-
-
-Answers = Callable[[rls_pb2.RateLimitRequest], Awaitable[rls_pb2.RateLimitResponse]]
-
-
-@asynccontextmanager
-async def limiter_server(port: int, answers: Answers, mesh: MeshTls | None = None) -> AsyncIterator[None]:
-    """A limiter as Envoy asks it, always healthy; with `mesh` one that takes only calls from there."""
-
-    async def should_rate_limit(message: bytes, headers: Headers) -> bytes:
-        return (await answers(rls_pb2.RateLimitRequest.FromString(message))).SerializeToString()
-
-    terms = Terms({envoy_method.PATH: should_rate_limit}, envoy_request.MAX_BYTES, is_serving=lambda: True)
+async def grpc_server(port: int, methods: Methods, mesh: MeshTls | None = None) -> AsyncIterator[None]:
+    """A server as Envoy asks it, always healthy; with `mesh` one that takes only calls from there."""
+    terms = Terms([methods], is_serving=lambda: True)
     async with listening(terms, port=port, tls=mesh.server_context() if mesh else None):
         yield
+
+
+def limiting(limiter: rls_pb2_grpc.RateLimitServiceServicer) -> Methods:
+    """What a server has to offer that answers for the limiter."""
+    methods = new_server()
+    rls_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, methods)
+    return methods
 
 
 @asynccontextmanager

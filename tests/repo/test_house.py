@@ -21,8 +21,8 @@ ADAPTERS = {
         "cache_metrics", "settings",
     },
     "ratelimit": {
-        "main", "servicer", "envoy_servicer", "envoy_method", "envoy_questions", "envoy_request", "envoy_reply",
-        "server", "redis_bucket_store", "sql_key_store", "redis_reservation_store", "redis_fleet", "translate",
+        "main", "servicer", "envoy_servicer", "envoy_questions", "envoy_request", "envoy_reply",
+        "redis_bucket_store", "sql_key_store", "redis_reservation_store", "redis_fleet", "translate",
         "durations", "domain_questions", "metrics", "outage", "settings",
     },
 }  # fmt: skip

@@ -39,6 +39,7 @@ def agents(
                     model_url=running_model.url,
                     SHOAL_REPLICA=f"agent-{number}",
                     SHOAL_PORT=str(port),
+                    SHOAL_HTTP1_PORT=str(topology.agent.envoy_port_of(number)),
                     SHOAL_AGENT_SLOTS="1",
                     SHOAL_AGENT_QUEUE="0",
                 )

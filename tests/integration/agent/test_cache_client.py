@@ -12,8 +12,10 @@ from load.measuring.ports import free_port
 from meshkit import call, serve
 from meshkit.call import Call
 from meshkit.call_guard import CallGuard
-from meshkit.channel import open_channel
+from meshkit.channel import open_http1_channel
 from meshkit.errors import Reason, ShoalError
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
 from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity
 from meshkit.metrics import Metrics
 from services.agent.cache_client import MESSAGE_BYTES, CacheClient
@@ -80,10 +82,9 @@ async def cache(service: ScriptedCache) -> AsyncIterator[CacheClient]:
     guard = CallGuard(signer=SIGNER, metrics=Metrics(), replica="cache-1", longest_seconds=900, slow_client_seconds=30)
     server, port = serve.new_server(guard), free_port()
     cache_pb2_grpc.add_CacheServiceServicer_to_server(service, server)
-    await serve.start(server, port=port, services=[])
-    async with open_channel(f"127.0.0.1:{port}") as channel:
+    terms = Terms([server], is_serving=lambda: True)
+    async with listening(terms, port=port), open_http1_channel(f"127.0.0.1:{port}") as channel:
         yield CacheClient(channel)
-    await server.stop(None)
 
 
 @pytest.fixture(autouse=True)
@@ -254,7 +255,7 @@ async def test_a_cache_that_fails_is_not_used(service: ScriptedCache, cache: Cac
 
 
 async def test_a_cache_that_cannot_be_reached_is_not_used() -> None:
-    async with open_channel(f"127.0.0.1:{free_port()}") as channel:
+    async with open_http1_channel(f"127.0.0.1:{free_port()}") as channel:
         assert await CacheClient(channel).open(KEY, CachedKind.RESPONSE) is None
         assert await CacheClient(channel).keep(LEAD, model="small", events=ANSWER) is None
 

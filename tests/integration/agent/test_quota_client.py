@@ -12,8 +12,10 @@ from load.measuring.ports import free_port
 from meshkit import call, serve
 from meshkit.call import Call
 from meshkit.call_guard import CLEAN_UP_SECONDS, CallGuard
-from meshkit.channel import open_channel
+from meshkit.channel import open_http1_channel
 from meshkit.errors import Code, Reason, ShoalError
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
 from meshkit.identity import LIFETIME_SECONDS, Authentication, Identity
 from meshkit.metrics import Metrics
 from services.agent.quota_client import PLACE_RETRY_SECONDS, SETTLE_SECONDS, QuotaClient
@@ -66,14 +68,13 @@ async def address(limiter: ScriptedLimiter) -> AsyncIterator[str]:
     )
     server, port = serve.new_server(guard), free_port()
     ratelimit_pb2_grpc.add_RateLimitServiceServicer_to_server(limiter, server)
-    await serve.start(server, port=port, services=[])
-    yield f"127.0.0.1:{port}"
-    await server.stop(None)
+    async with listening(Terms([server], is_serving=lambda: True), port=port):
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture
 async def quota(address: str) -> AsyncIterator[QuotaClient]:
-    async with open_channel(address) as channel:
+    async with open_http1_channel(address) as channel:
         yield QuotaClient(channel)
 
 
@@ -133,7 +134,7 @@ async def test_a_limiter_that_cannot_decide_is_asked_twice_and_then_the_turn_is_
 
 
 async def test_a_limiter_that_is_not_there_is_unavailable() -> None:
-    async with open_channel(f"127.0.0.1:{free_port()}") as channel:
+    async with open_http1_channel(f"127.0.0.1:{free_port()}") as channel:
         assert (await refusal(QuotaClient(channel))).reason is Reason.LIMITER_UNAVAILABLE
 
 

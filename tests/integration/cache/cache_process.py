@@ -34,6 +34,8 @@ class CacheProcess:
     """A running cache service. Its output goes to the file `log`."""
 
     address: str
+    http1_address: str
+    """Where Envoy asks it, and agents through Envoy."""
     metrics_url: str
     log: Path
 
@@ -56,10 +58,11 @@ def cache_process(
     """
     secret_file, log = folder / "mesh_secret", folder / f"{name}.log"
     secret_file.write_bytes(SECRET)
-    port, metrics_port = free_port(), free_port()
+    port, http1_port, metrics_port = free_port(), free_port(), free_port()
     environ = {
         "SHOAL_REPLICA": name,
         "SHOAL_PORT": str(port),
+        "SHOAL_HTTP1_PORT": str(http1_port),
         "SHOAL_METRICS_PORT": str(metrics_port),
         "SHOAL_MESH_SECRET_FILE": str(secret_file),
         "SHOAL_HOME": str(folder),
@@ -76,7 +79,8 @@ def cache_process(
         try:
             wait_until(lambda: process.poll() is not None or accepts_connections(port), "the start of the cache")
             assert process.poll() is None, log.read_text()
-            yield CacheProcess(f"127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics", log)
+            host = "127.0.0.1"
+            yield CacheProcess(f"{host}:{port}", f"{host}:{http1_port}", f"http://{host}:{metrics_port}/metrics", log)
         finally:
             _stop(process)
     assert "Traceback" not in log.read_text(), log.read_text()

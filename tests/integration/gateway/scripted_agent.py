@@ -1,4 +1,4 @@
-"""An agent that answers as a test tells it to, on a real gRPC server behind the guard that every service has.
+"""An agent that answers as a test tells it to, on a real server behind the guard that every service has.
 
 To the gateway it stands for Envoy's inner listener with an agent behind.
 """
@@ -12,11 +12,14 @@ from typing import Any
 import grpc
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from meshkit import call, serve
 from meshkit.call import Call
 from meshkit.call_guard import CallGuard
 from meshkit.errors import Reason, ShoalError, field_invalid
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
 from meshkit.identity import IdentitySigner
 from meshkit.mesh_tls import MeshTls
 from meshkit.metrics import Metrics
@@ -201,13 +204,14 @@ def _model(request: pb.ExecuteRequest) -> str:
 async def served(
     agent: ScriptedAgent, *, port: int, signer: IdentitySigner, tls: MeshTls | None = None
 ) -> AsyncIterator[None]:
-    """Serves the agent, healthy, until the end."""
+    """Serves the agent as Envoy does, healthy, until the end."""
     server = serve.new_server(
         CallGuard(signer=signer, metrics=Metrics(), replica="test-1", longest_seconds=900, slow_client_seconds=30)
     )
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agent, server)
-    await serve.start(server, port=port, services=[SERVICE], tls=tls)
-    try:
+    healthy = health.aio.HealthServicer()
+    await healthy.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    terms = Terms([server], is_serving=lambda: True)
+    async with listening(terms, port=port, tls=tls.server_context() if tls else None):
         yield
-    finally:
-        await server.stop(None)

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 
 from shoal.agent.v1 import agent_pb2 as pb
-from shoal.external import rls_pb2
+from shoal.external import rls_pb2, rls_pb2_grpc
 from tests.integration.front_door import on_free_ports, running_envoy
 from tests.integration.gateway.gateway_process import TIMEOUT_SECONDS, running_gateway
 from tests.integration.gateway.scripted_agent import ScriptedAgent, served
-from tests.integration.upstreams import OK, answer, limiter_server
+from tests.integration.upstreams import OK, Context, answer, grpc_server, limiting
 from tests.mesh_identity import SIGNER, signed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,9 +23,13 @@ SHORT, LONG = "Kept.", "Kept and long enough to be compressed. " * 100
 FRESH = "private, max-age=3600, stale-while-revalidate=60"
 
 
-async def admits_all(request: rls_pb2.RateLimitRequest) -> rls_pb2.RateLimitResponse:
+class OneCaller(rls_pb2_grpc.RateLimitServiceServicer):
     """A limiter that knows one caller only."""
-    return answer(OK, request=dict(signed()), response={"ratelimit": '"free";r=9;t=1'})
+
+    async def ShouldRateLimit(  # noqa: N802 - the protocol's name
+        self, request: rls_pb2.RateLimitRequest, context: Context
+    ) -> rls_pb2.RateLimitResponse:
+        return answer(OK, request=dict(signed()), response={"ratelimit": '"free";r=9;t=1'})
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -44,8 +48,8 @@ async def front(asked: ScriptedAgent, tmp_path_factory: pytest.TempPathFactory) 
             status=pb.CACHE_STATUS_HIT, level="l1", age_seconds=7, ttl_seconds=3600, stale_seconds=60
         )
     async with AsyncExitStack() as running:
-        await running.enter_async_context(limiter_server(topology.ratelimit_rls.ports[0], admits_all))
-        await running.enter_async_context(served(asked, port=topology.agent.ports[0], signer=SIGNER))
+        await running.enter_async_context(grpc_server(topology.ratelimit_rls.envoy_port_of(1), limiting(OneCaller())))
+        await running.enter_async_context(served(asked, port=topology.agent.envoy_port_of(1), signer=SIGNER))
         await running.enter_async_context(
             running_gateway(folder, mesh_port=topology.envoy.inner, port=topology.gateway.ports[0])
         )

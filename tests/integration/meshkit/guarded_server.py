@@ -4,14 +4,20 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import grpc
 
+from load.measuring.ports import free_port
+from meshkit import serve
 from meshkit.call_guard import CallGuard
-from meshkit.channel import open_channel
+from meshkit.channel import open_channel, open_http1_channel
+from meshkit.errors import ShoalError
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Methods, Terms
+from meshkit.mesh_tls import MeshTls
 from meshkit.metrics import Metrics
-from meshkit.serve import new_server
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
 from shoal.cache.v1 import cache_pb2
@@ -29,6 +35,16 @@ Responses = AsyncGenerator[pb.ExecuteStreamResponse, None]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Transport(StrEnum):
+    """How a call comes to a server."""
+
+    GRPC = "grpc"
+    HTTP1 = "http1"
+
+    def open(self, address: str, tls: MeshTls | None = None) -> grpc.aio.Channel:
+        return (open_channel if self is Transport.GRPC else open_http1_channel)(address, tls=tls)
+
+
 async def says_hello(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
     return pb.ExecuteResponse(output="Hello")
 
@@ -38,20 +54,38 @@ async def streams_hello(request: pb.ExecuteStreamRequest) -> Responses:
         yield pb.ExecuteStreamResponse(delta=pb.Delta(text=text))
 
 
+async def messages(call: Any) -> AsyncIterator[Any]:
+    """What a stream sends, read one by one, which every transport can."""
+    while (message := await call.read()) is not grpc.aio.EOF:
+        yield message
+
+
+async def to_its_end(call: Any) -> None:
+    async for _ in messages(call):
+        pass
+
+
 @dataclass
 class Agent:
     """The two forms of a turn; each does what the test set."""
 
     execute: Callable[[pb.ExecuteRequest], Awaitable[pb.ExecuteResponse]] = says_hello
     execute_stream: Callable[[pb.ExecuteStreamRequest], Responses] = streams_hello
+    metadata: list[tuple[str, str | bytes]] = field(default_factory=list)
+    """What the last whole turn came with."""
+    answers_with: tuple[tuple[str, str | bytes], ...] = ()
+    """The metadata at the beginning of each answer."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         async def execute(request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
+            self.metadata = list(context.invocation_metadata() or ())
+            await context.send_initial_metadata(self.answers_with)
             return await self.execute(request)
 
         async def execute_stream(
             request: pb.ExecuteStreamRequest, context: Context
         ) -> AsyncIterator[pb.ExecuteStreamResponse]:
+            await context.send_initial_metadata(self.answers_with)
             async with aclosing(self.execute_stream(request)) as responses:
                 async for response in responses:
                     yield response
@@ -72,6 +106,13 @@ class Cache:
     """A call whose request is a stream: remembers the steps that are published."""
 
     steps: list[str | None] = field(default_factory=list)
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared, it reads no more until it is set again."""
+    refuses: ShoalError | None = None
+    """What it says to the first request."""
+
+    def __post_init__(self) -> None:
+        self.goes_on.set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         async def publish(
@@ -79,6 +120,9 @@ class Cache:
         ) -> cache_pb2.PublishResponse:
             async for request in requests:
                 self.steps.append(request.WhichOneof("step"))
+                if self.refuses:
+                    raise self.refuses
+                await self.goes_on.wait()
             return cache_pb2.PublishResponse(stored=True)
 
         methods: Any = {
@@ -98,6 +142,8 @@ class GuardedServer:
     channel: grpc.aio.Channel
     metrics: Metrics
     guard: CallGuard
+    methods: Methods
+    """What it serves, to be served elsewhere too."""
 
     @property
     def stub(self) -> "agent_pb2_grpc.AgentServiceAsyncStub":
@@ -115,7 +161,7 @@ class GuardedServer:
 
 @asynccontextmanager
 async def guarded_server(
-    *, longest_seconds: float = 900, slow_client_seconds: float = 30
+    transport: Transport, *, longest_seconds: float = 900, slow_client_seconds: float = 30
 ) -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
     guard = CallGuard(
@@ -125,13 +171,15 @@ async def guarded_server(
         longest_seconds=longest_seconds,
         slow_client_seconds=slow_client_seconds,
     )
-    server = new_server(guard)
+    server, ports = serve.new_server(guard), {each: free_port() for each in Transport}
     agent.add_to(server)
     cache.add_to(server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    await serve.start(server, port=ports[Transport.GRPC], services=[AGENT, CACHE])
     try:
-        async with open_channel(f"127.0.0.1:{port}") as channel:
-            yield GuardedServer(agent, cache, channel, metrics, guard)
+        async with (
+            listening(Terms([server], is_serving=lambda: True), port=ports[Transport.HTTP1]),
+            transport.open(f"127.0.0.1:{ports[transport]}") as channel,
+        ):
+            yield GuardedServer(agent, cache, channel, metrics, guard, server)
     finally:
         await server.stop(None)

@@ -12,22 +12,28 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from load.measuring.ports import free_port
 from meshkit import serve
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
+from tests.integration.meshkit.guarded_server import Transport
 
 HEALTH = "/grpc.health.v1.Health"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 @pytest.fixture
-async def channel() -> AsyncIterator[grpc.aio.Channel]:
-    server, port = serve.new_server(), free_port()
-    await serve.start(server, port=port, services=["shoal.test.v1.TestService"])
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+async def channel(transport: Transport) -> AsyncIterator[grpc.aio.Channel]:
+    server, ports = serve.new_server(), {each: free_port() for each in Transport}
+    await serve.start(server, port=ports[Transport.GRPC], services=["shoal.test.v1.TestService"])
+    async with (
+        listening(Terms([server], is_serving=lambda: True), port=ports[Transport.HTTP1]),
+        transport.open(f"127.0.0.1:{ports[transport]}") as channel,
+    ):
         yield channel
     await server.stop(None)
 
 
 def raw(channel: grpc.aio.Channel, method: str) -> Any:
-    return channel.unary_unary(method)
+    return channel.unary_unary(method, bytes, bytes)
 
 
 async def test_health_answers_whoever_asks(channel: grpc.aio.Channel) -> None:

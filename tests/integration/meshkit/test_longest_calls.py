@@ -11,7 +11,9 @@ from tests.integration.meshkit.guarded_server import (
     EXECUTE_STREAM,
     TIMEOUT_SECONDS,
     Responses,
+    Transport,
     guarded_server,
+    to_its_end,
 )
 from tests.mesh_identity import signed
 from tests.refusal import refusal
@@ -20,7 +22,9 @@ LONGEST_SECONDS = 0.2
 
 
 @pytest.mark.parametrize("granted", [None, TIMEOUT_SECONDS], ids=["no deadline", "a longer deadline"])
-async def test_a_stream_that_goes_on_for_too_long_is_told_so_after_what_it_had(granted: float | None) -> None:
+async def test_a_stream_that_goes_on_for_too_long_is_told_so_after_what_it_had(
+    transport: Transport, granted: float | None
+) -> None:
     stopped = asyncio.Event()
 
     async def waits(request: pb.ExecuteStreamRequest) -> Responses:
@@ -30,32 +34,31 @@ async def test_a_stream_that_goes_on_for_too_long_is_told_so_after_what_it_had(g
         finally:
             stopped.set()
 
-    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+    async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
         server.agent.execute_stream = waits
         running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed(), timeout=granted)
-        responses = aiter(running)
-        assert (await anext(responses)).delta.text == "Hel"
+        assert await running.read() == pb.ExecuteStreamResponse(delta=pb.Delta(text="Hel"))
         assert server.guard.running == 1
-        error = await refusal(anext(responses))
+        error = await refusal(running.read())
         assert (error.reason, "0.2 seconds" in error.message) == (Reason.DEADLINE_EXCEEDED, True)
         assert stopped.is_set()
         await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
         assert server.guard.running == 0
 
 
-async def test_a_whole_answer_that_takes_too_long_is_refused() -> None:
+async def test_a_whole_answer_that_takes_too_long_is_refused(transport: Transport) -> None:
     async def waits(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
         await asyncio.Event().wait()
         return pb.ExecuteResponse()
 
-    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+    async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
         server.agent.execute = waits
         error = await refusal(server.stub.Execute(pb.ExecuteRequest(), metadata=signed()))
         assert error.reason is Reason.DEADLINE_EXCEEDED
         await server.counts(EXECUTE, "DEADLINE_EXCEEDED")
 
 
-async def test_a_stream_that_nobody_reads_is_stopped_too() -> None:
+async def test_a_stream_that_nobody_reads_is_stopped_too(transport: Transport) -> None:
     stopped = asyncio.Event()
 
     async def floods(request: pb.ExecuteStreamRequest) -> Responses:
@@ -65,20 +68,21 @@ async def test_a_stream_that_nobody_reads_is_stopped_too() -> None:
         finally:
             stopped.set()
 
-    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+    async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
         server.agent.execute_stream = floods
         running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed())
+        await running.read()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await stopped.wait()
-        assert (await refusal(running)).reason is Reason.DEADLINE_EXCEEDED
+        assert (await refusal(to_its_end(running))).reason is Reason.DEADLINE_EXCEEDED
         await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
 
 
-async def test_time_that_runs_out_within_a_handler_is_its_own_affair() -> None:
+async def test_time_that_runs_out_within_a_handler_is_its_own_affair(transport: Transport) -> None:
     async def gives_up(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
         raise TimeoutError("of something else")
 
-    async with guarded_server(longest_seconds=LONGEST_SECONDS) as server:
+    async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
         server.agent.execute = gives_up
         error = await refusal(server.stub.Execute(pb.ExecuteRequest(), metadata=signed()))
         assert error.reason is Reason.INTERNAL

@@ -12,11 +12,13 @@ from load.measuring.ports import free_port
 from meshkit import serve
 from meshkit.call_guard import Handler
 from meshkit.channel import open_channel
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
 from shoal.agent.v1 import agent_pb2 as pb
 from shoal.agent.v1 import agent_pb2_grpc
 from tests.backends import accepts_connections, wait_until
 from tests.integration.meshkit.guarded_server import AGENT as SERVICE
-from tests.integration.meshkit.guarded_server import TIMEOUT_SECONDS, Agent
+from tests.integration.meshkit.guarded_server import TIMEOUT_SECONDS, Agent, Transport
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -128,6 +130,18 @@ async def test_a_call_that_runs_when_the_server_stops_is_answered(served: Served
     await asyncio.wait_for(draining, TIMEOUT_SECONDS)
 
 
+@pytest.fixture
+async def stub(served: Served, transport: Transport) -> AsyncIterator["agent_pb2_grpc.AgentServiceAsyncStub"]:
+    """Calls the server over each transport."""
+    http1_port = free_port()
+    ports = {Transport.GRPC: served.port, Transport.HTTP1: http1_port}
+    async with (
+        listening(Terms([served.server], is_serving=lambda: True), port=http1_port),
+        transport.open(f"127.0.0.1:{ports[transport]}") as channel,
+    ):
+        yield agent_pb2_grpc.AgentServiceStub(channel)
+
+
 async def test_without_a_guard_our_own_services_are_not_served() -> None:
     with pytest.raises(ValueError, match="no guard"):
         Agent().add_to(serve.new_server())
@@ -138,12 +152,38 @@ async def test_a_busy_port_is_named(served: Served) -> None:
         await serve.start(serve.new_server(), port=served.port, services=[])
 
 
-async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(served: Served) -> None:
-    request = pb.ExecuteRequest(task="x" * (serve.MAX_MESSAGE_BYTES + 1))
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await served.stub.Execute(request, timeout=TIMEOUT_SECONDS)
-    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert await served.says_hello() == "Hello"
+def of_size(size: int) -> pb.ExecuteRequest:
+    """A request of so many bytes."""
+    spare = pb.ExecuteRequest(task="x" * size).ByteSize() - size
+    return pb.ExecuteRequest(task="x" * (size - spare))
+
+
+async def test_the_largest_message_is_taken(stub: "agent_pb2_grpc.AgentServiceAsyncStub") -> None:
+    largest = of_size(serve.MAX_MESSAGE_BYTES)
+    assert largest.ByteSize() == serve.MAX_MESSAGE_BYTES
+    assert (await stub.Execute(largest, timeout=TIMEOUT_SECONDS)).output == "Hello"
+
+
+async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(
+    stub: "agent_pb2_grpc.AgentServiceAsyncStub",
+) -> None:
+    for size in (serve.MAX_MESSAGE_BYTES + 1, 5 * serve.MAX_MESSAGE_BYTES):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Execute(of_size(size), timeout=TIMEOUT_SECONDS)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await stub.Execute(pb.ExecuteRequest(), timeout=TIMEOUT_SECONDS)).output == "Hello"
+
+
+async def test_an_answer_may_be_larger_than_a_request(
+    served: Served, stub: "agent_pb2_grpc.AgentServiceAsyncStub"
+) -> None:
+    output = "x" * 3 * serve.MAX_MESSAGE_BYTES
+
+    async def says_a_lot(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
+        return pb.ExecuteResponse(output=output)
+
+    served.agent.execute = says_a_lot
+    assert (await stub.Execute(pb.ExecuteRequest(), timeout=TIMEOUT_SECONDS)).output == output
 
 
 async def test_a_server_may_take_smaller_messages_only() -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import httptools
 
+from meshkit.http1 import framing
 from meshkit.mesh_tls import NAME
-from services.ratelimit import envoy_method
-from services.ratelimit.questions.framing import message_in
 from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
 
+METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 MOST_BYTES = 1 << 20
 
 
@@ -34,7 +34,15 @@ class Response:
 
     def answer(self) -> RateLimitResponse:
         assert (self.status, self.headers[b"grpc-status"]) == (200, b"0")
-        return RateLimitResponse.FromString(message_in(self.body, most_bytes=MOST_BYTES))
+        return RateLimitResponse.FromString(self.message())
+
+    def message(self) -> bytes:
+        """The one that there is."""
+        messages = framing.Messages(MOST_BYTES)
+        messages.feed(self.body)
+        messages.end()
+        assert len(messages) == 1
+        return messages.take()
 
 
 class Asker:
@@ -71,8 +79,6 @@ class Asker:
 
 def question(message: bytes) -> bytes:
     """A request as Envoy writes it."""
-    body = b"\0" + len(message).to_bytes(4) + message
-    head = (
-        b"POST %b HTTP/1.1\r\nhost: limiter\r\nte: trailers\r\ncontent-type: application/grpc\r\n" % envoy_method.PATH
-    )
-    return head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    head = b"POST %b HTTP/1.1\r\nhost: limiter\r\nte: trailers\r\ncontent-type: application/grpc\r\n" % METHOD.encode()
+    body = framing.chunk(framing.framed(message)) + framing.LAST_CHUNK
+    return head + b"transfer-encoding: chunked\r\n\r\n" + body

@@ -48,7 +48,7 @@ class RatelimitProcess:
 
     address: str
     envoy_address: str
-    question_port: int
+    http1_port: int
     metrics_url: str
     log_file: Path
     tell_to_stop: Callable[[], None]
@@ -89,7 +89,7 @@ def environ(folder: Path, *, redis_url: str) -> dict[str, str]:
         "SHOAL_REPLICA": "ratelimit-1",
         "SHOAL_PORT": str(free_port()),
         "SHOAL_ENVOY_PORT": str(free_port()),
-        "SHOAL_QUESTION_PORT": str(free_port()),
+        "SHOAL_HTTP1_PORT": str(free_port()),
         "SHOAL_METRICS_PORT": str(free_port()),
         "SHOAL_MESH_SECRET_FILE": str(secret_file),
         "SHOAL_HOME": str(folder),
@@ -118,7 +118,7 @@ def started(environ: dict[str, str]) -> Iterator[RatelimitProcess]:
         yield RatelimitProcess(
             address=f"127.0.0.1:{port}",
             envoy_address=f"127.0.0.1:{environ['SHOAL_ENVOY_PORT']}",
-            question_port=int(environ["SHOAL_QUESTION_PORT"]),
+            http1_port=int(environ["SHOAL_HTTP1_PORT"]),
             metrics_url=f"http://127.0.0.1:{environ['SHOAL_METRICS_PORT']}/metrics",
             log_file=log_file,
             tell_to_stop=process.terminate,

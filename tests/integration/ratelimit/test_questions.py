@@ -1,20 +1,26 @@
 """The port where our own Envoy asks: answers as over gRPC, many at once, and an end without a lost question."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import grpc
 import pytest
 
 from load.measuring.ports import free_port
+from meshkit.channel import open_http1_channel
+from meshkit.http1.server import listening
+from meshkit.http1.server_connection import Terms
 from meshkit.mesh_tls import MeshTls
-from services.ratelimit import envoy_method
-from services.ratelimit.questions.connection import Headers, Terms
-from services.ratelimit.questions.server import listening
+from shoal.external import rls_pb2_grpc
 from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
+from shoal.ratelimit.v1 import ratelimit_pb2, ratelimit_pb2_grpc
 from tests import certificates
-from tests.integration.ratelimit.http1_questions import Asker, question
+from tests.integration.ratelimit.http1_questions import METHOD, Asker, question
 from tests.integration.ratelimit.ratelimit_process import (
+    TIMEOUT_SECONDS,
     RatelimitProcess,
     ask,
     descriptor,
@@ -30,6 +36,21 @@ MANY = 1000
 def about(address: str) -> RateLimitRequest:
     asked = descriptor(masked_remote_address=address, surface="rest", request_id="r-1")
     return RateLimitRequest(domain="shoal", descriptors=[asked])
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A server of one method."""
+
+    handler: Any
+
+    def find(self, method: str) -> Any:
+        return self.handler if method == METHOD else None
+
+
+def offering(answer: Callable[[bytes, Any], Awaitable[bytes]]) -> Terms:
+    handler: Any = grpc.unary_unary_rpc_method_handler(answer, None, bytes)
+    return Terms([Offer(handler)], is_serving=lambda: True)
 
 
 async def connected_again_and_again(port: int) -> None:
@@ -48,7 +69,7 @@ async def asking(port: int) -> AsyncIterator[Asker]:
 
 
 async def test_both_ports_answer_alike_from_one_bucket(limiter: RatelimitProcess, address: str) -> None:
-    async with asking(limiter.question_port) as asker:
+    async with asking(limiter.http1_port) as asker:
         first = (await asker.ask(about(address))).answer()
         second = await ask(limiter, address)
         assert (first.overall_code, second.overall_code) == (RateLimitResponse.OK, RateLimitResponse.OK)
@@ -60,7 +81,7 @@ async def test_both_ports_answer_alike_from_one_bucket(limiter: RatelimitProcess
 
 
 async def test_what_is_wrong_with_a_question_is_told_in_trailers(limiter: RatelimitProcess) -> None:
-    async with asking(limiter.question_port) as asker:
+    async with asking(limiter.http1_port) as asker:
         response = await asker.ask(RateLimitRequest(domain="shoal"))
         assert response.headers[b"grpc-status"] == b"3"
         assert response.headers[b"grpc-message"] == b"The field 'descriptors' must have 1 to 100 descriptors."
@@ -68,9 +89,27 @@ async def test_what_is_wrong_with_a_question_is_told_in_trailers(limiter: Rateli
         assert broken.headers[b"grpc-status"] == b"3"
 
 
+async def test_the_services_own_channel_may_ask_too(limiter: RatelimitProcess, address: str) -> None:
+    async with open_http1_channel(f"127.0.0.1:{limiter.http1_port}") as channel:
+        stub: rls_pb2_grpc.RateLimitServiceAsyncStub = rls_pb2_grpc.RateLimitServiceStub(channel)
+        answer = await stub.ShouldRateLimit(about(address), timeout=TIMEOUT_SECONDS)
+        assert identity_in(answer).key_id == address
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.ShouldRateLimit(RateLimitRequest(domain="shoal"), timeout=TIMEOUT_SECONDS)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_meshs_own_methods_are_guarded_there(limiter: RatelimitProcess) -> None:
+    async with open_http1_channel(f"127.0.0.1:{limiter.http1_port}") as channel:
+        stub: ratelimit_pb2_grpc.RateLimitServiceAsyncStub = ratelimit_pb2_grpc.RateLimitServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.ListApiKeys(ratelimit_pb2.ListApiKeysRequest(), timeout=TIMEOUT_SECONDS)
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 async def test_a_thousand_questions_at_once_are_answered(limiter: RatelimitProcess) -> None:
     async def asked(number: int) -> int:
-        async with asking(limiter.question_port) as asker:
+        async with asking(limiter.http1_port) as asker:
             return (await asker.ask(about(f"10.9.{number // 250}.{number % 250}/32"))).answer().overall_code
 
     codes = await asyncio.gather(*(asked(number) for number in range(MANY)))
@@ -82,7 +121,7 @@ async def test_a_limiter_that_is_told_to_stop_says_so_first_and_then_leaves(
 ) -> None:
     settings = environ(tmp_path_factory.mktemp("leaving"), redis_url=valkey_url) | {"SHOAL_DRAIN_NOTICE_SECONDS": "1"}
     with started(settings) as leaving:
-        health, asker = [await Asker.connected(leaving.question_port) for _ in range(2)]
+        health, asker = [await Asker.connected(leaving.http1_port) for _ in range(2)]
         assert (await health.exchange(HEALTH)).status == 200
         assert (await asker.ask(about(address))).answer().overall_code == RateLimitResponse.OK
         leaving.tell_to_stop()
@@ -98,22 +137,40 @@ async def test_a_limiter_that_is_told_to_stop_says_so_first_and_then_leaves(
 async def test_a_question_under_way_at_the_end_is_answered(free: int) -> None:
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
-    async def slow(message: bytes, headers: Headers) -> bytes:
+    async def slow(message: bytes, context: Any) -> bytes:
         asked.set()
         await may_answer.wait()
         return message
 
-    server = listening(Terms({envoy_method.PATH: slow}, 1000, is_serving=lambda: True), port=free)
-    await server.__aenter__()
-    async with asking(free) as asker:
+    async with listening(offering(slow), port=free) as server, asking(free) as asker, asking(free) as idle:
         waiting = asyncio.create_task(asker.exchange(question(b"hello")))
         await asked.wait()
-        ending = asyncio.create_task(server.__aexit__(None, None, None))
+        ending = asyncio.create_task(server.stop(TIMEOUT_SECONDS))
         with pytest.raises(ConnectionError):
             await connected_again_and_again(free)
+        assert await idle.reader.read() == b""
         may_answer.set()
-        assert (await waiting).body.endswith(b"hello")
-        await ending
+        assert (await waiting).message() == b"hello"
+        await asyncio.wait_for(ending, TIMEOUT_SECONDS / 2)
+
+
+async def test_a_question_that_takes_longer_than_the_grace_is_cut_off(free: int) -> None:
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def slow(message: bytes, context: Any) -> bytes:
+        asked.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            cancelled.set()
+
+    async with listening(offering(slow), port=free) as server, asking(free) as asker:
+        waiting = asyncio.create_task(asker.exchange(question(b"hello")))
+        await asked.wait()
+        await server.stop(0)
+        with pytest.raises((EOFError, ConnectionError)):
+            await waiting
+        await cancelled.wait()
 
 
 @pytest.fixture
@@ -127,13 +184,12 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> MeshTls:
 
 
 async def test_with_tls_only_the_mesh_may_ask(free: int, tls: MeshTls) -> None:
-    async def echo(message: bytes, headers: Headers) -> bytes:
+    async def echo(message: bytes, context: Any) -> bytes:
         return message
 
-    terms = Terms({envoy_method.PATH: echo}, 1000, is_serving=lambda: True)
-    async with listening(terms, port=free, tls=tls.server_context()):
+    async with listening(offering(echo), port=free, tls=tls.server_context()):
         asker = await Asker.connected(free, tls.client_context())
-        assert (await asker.exchange(question(b"hello"))).body.endswith(b"hello")
+        assert (await asker.exchange(question(b"hello"))).message() == b"hello"
         await asker.close()
         stranger = await Asker.connected(free)
         with pytest.raises((EOFError, OSError)):

@@ -115,6 +115,14 @@ def test_the_strategy_is_for_the_agents_alone(setting: str, policy: str, hashed_
     assert headers - {"x-shoal-cache-key"} == hashed_by
 
 
+def test_connections_of_strangers_leave_those_of_our_services_their_places() -> None:
+    ignoring = {
+        listener["name"]: listener.get("ignore_global_conn_limit", False)
+        for listener in bootstrap(EVERYTHING)["static_resources"]["listeners"]
+    }
+    assert ignoring == {"redirect": False, "tls": False, "inner": True}
+
+
 def test_with_tls_inside_every_pool_and_the_inner_listener_have_it() -> None:
     topology = replace(Topology.default(), mesh_tls=True)
     assert all("transport_socket" in clusters_of(topology)[pool.name] for pool in topology.pools())

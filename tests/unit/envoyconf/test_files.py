@@ -28,7 +28,7 @@ def test_circuit_breakers_are_as_wide_as_the_pools_are_large() -> None:
     (runtime,) = yaml.safe_load(render_runtime(topology, {"agent": 5}))["resources"]
     assert runtime["layer"] == {
         "circuit_breakers.agent.default.max_requests": 660,
-        "circuit_breakers.agent.default.max_connections": 660,
+        "circuit_breakers.agent.default.max_connections": 4 * 660,
         "circuit_breakers.agent.default.max_pending_requests": 660,
     }
 

@@ -16,14 +16,18 @@ def test_the_default_table_is_the_documented_one() -> None:
         "valkey cache": 8153,
         "model": 8161,
         "ratelimit 1": 8101,
+        "ratelimit 1 for Envoy": 8601,
         "ratelimit 1 metrics": 9101,
         "ratelimit 1 for other Envoys": 8102,
-        "ratelimit-rls 1": 8171,
         "cache 1": 8111,
+        "cache 1 for Envoy": 8611,
         "cache 1 metrics": 9111,
         "agent 1": 8121,
         "agent 2": 8122,
         "agent 3": 8123,
+        "agent 1 for Envoy": 8621,
+        "agent 2 for Envoy": 8622,
+        "agent 3 for Envoy": 8623,
         "agent 1 metrics": 9121,
         "agent 2 metrics": 9122,
         "agent 3 metrics": 9123,
@@ -42,11 +46,10 @@ def test_the_largest_mesh_has_room_for_every_port() -> None:
     assert topology.gateway.ports == tuple(range(8141, 8151))
 
 
-def test_each_limiter_has_a_second_port_for_the_envoys_of_others_and_a_third_for_ours() -> None:
+def test_each_limiter_has_a_second_port_for_the_envoys_of_others() -> None:
     topology = Topology.default(limiters=4, shift=10)
     assert topology.ratelimit.ports == (8111, 8113, 8115, 8117)
     assert tuple(topology.ratelimit_grpc) == (8112, 8114, 8116, 8118)
-    assert topology.ratelimit_rls.ports == (8181, 8182, 8183, 8184)
     assert topology.ratelimit.metrics_ports == (9111, 9113, 9115, 9117)
 
 
@@ -102,7 +105,7 @@ def test_a_number_that_is_no_port_is_refused(port: int) -> None:
 @pytest.mark.parametrize("replicas", [0, 3])
 def test_a_pool_has_at_least_one_process_and_no_more_than_its_row(replicas: int) -> None:
     with pytest.raises(ValueError, match="room for 1 to 2 of agent"):
-        Pool(name="agent", protocol=Protocol.GRPC, health="shoal.agent.v1.AgentService", row=(1, 2), replicas=replicas)
+        Pool(name="agent", protocol=Protocol.GRPC, row=(1, 2), replicas=replicas)
 
 
 def test_a_pool_knows_the_ports_of_processes_that_are_not_there_yet() -> None:
@@ -110,8 +113,15 @@ def test_a_pool_knows_the_ports_of_processes_that_are_not_there_yet() -> None:
     assert topology.agent.most == 20
     assert (topology.agent.port_of(1), topology.agent.port_of(20)) == (8131, 8150)
     assert topology.agent.metrics_port_of(20) == 9150
-    assert [topology.ratelimit.port_of(4), topology.ratelimit_rls.port_of(4)] == [8117, 8184]
+    assert topology.ratelimit.port_of(4) == 8117
     assert topology.ratelimit_rls.metrics_ports == ()
+
+
+def test_envoy_asks_whoever_speaks_grpc_on_a_port_of_its_own() -> None:
+    topology = Topology.default(shift=10)
+    assert [topology.agent.envoy_port_of(20), topology.cache.envoy_port_of(1)] == [8650, 8621]
+    assert [pool.envoy_port_of(4) for pool in (topology.ratelimit, topology.ratelimit_rls)] == [8617, 8617]
+    assert topology.gateway.envoy_port_of(1) == topology.gateway.port_of(1)
 
 
 def test_an_agent_is_given_the_turns_that_it_can_hold_and_some_short_calls() -> None:

@@ -79,6 +79,7 @@ def test_each_replica_is_told_its_name_its_ports_and_where_the_others_are() -> N
     assert by_name(plan_of(port_shift=10))["agent-2"].environment == {
         "SHOAL_REPLICA": "agent-2",
         "SHOAL_PORT": "8132",
+        "SHOAL_HTTP1_PORT": "8632",
         "SHOAL_METRICS_PORT": "9132",
         "SHOAL_HOME": str(HOME.folder),
         "SHOAL_MESH_SECRET_FILE": str(HOME.secret_file),
@@ -97,8 +98,8 @@ def test_each_limiter_is_told_its_ports_for_envoys_and_how_many_they_are() -> No
     assert [limiter["SHOAL_PORT"] for limiter in limiters] == ["8101", "8103", "8105"]
     assert {limiter["SHOAL_LIMITERS"] for limiter in limiters} == {"3"}
     assert processes["ratelimit-3"].ports["envoy_port"] == 8106
-    assert [limiter["SHOAL_QUESTION_PORT"] for limiter in limiters] == ["8171", "8172", "8173"]
-    assert processes["ratelimit-3"].ports["question_port"] == 8173
+    assert [limiter["SHOAL_HTTP1_PORT"] for limiter in limiters] == ["8601", "8603", "8605"]
+    assert processes["ratelimit-3"].ports["http1_port"] == 8605
 
 
 def test_envoy_waits_for_every_limiter() -> None:
@@ -165,4 +166,4 @@ def test_replicas_are_as_many_as_asked_for() -> None:
 def test_envoy_waits_for_every_cache() -> None:
     plan = plan_of(cache_replicas=2)
     assert {"cache-1", "cache-2"} <= needs(plan)["envoy"]
-    assert by_name(plan)["cache-2"].ports == {"port": 8112, "metrics_port": 9112}
+    assert by_name(plan)["cache-2"].ports == {"port": 8112, "metrics_port": 9112, "http1_port": 8612}

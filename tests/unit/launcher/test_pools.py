@@ -15,7 +15,7 @@ from launcher.fleet.pools import Pools
 from launcher.processes.keeper import Keeper, State
 from launcher.processes.plan import Process, StopStage
 
-FIRST_AGENT, FIRST_LIMITER, FIRST_QUESTIONS = 8121, 8101, 8171
+FIRST_AGENT, FIRST_LIMITER = 8621, 8601
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def test_who_drains_is_marked_and_its_successor_has_its_weight(
     assert endpoints(topology, "agent") == [(FIRST_AGENT, 3, "DRAINING"), (FIRST_AGENT + 4, 3, "")]
 
 
-def test_a_limiter_is_in_both_of_its_pools_with_a_port_for_each(topology: Topology, entered: Entered) -> None:
+def test_a_limiter_is_in_both_of_its_pools(topology: Topology, entered: Entered) -> None:
     entered("ratelimit", 1, State.READY)
     assert endpoints(topology, "ratelimit") == [(FIRST_LIMITER, 1, "")]
-    assert endpoints(topology, "ratelimit-rls") == [(FIRST_QUESTIONS, 1, "")]
+    assert endpoints(topology, "ratelimit-rls") == [(FIRST_LIMITER, 1, "")]
 
 
 @pytest.mark.parametrize(("service", "number"), [("model", 1), ("", 1), ("agent", 9)])

@@ -29,7 +29,7 @@ def cached_agent(
                 homes[2],
                 redis_url=state_url,
                 model_url=model_url,
-                SHOAL_MESH_ADDRESS=cache.address,
+                SHOAL_MESH_ADDRESS=cache.http1_address,
                 SHOAL_NEAR_CACHE_SECONDS=str(near_cache_seconds),
             )
         )

@@ -87,7 +87,7 @@ async def test_words_that_ask_about_now_and_whether_models_outputs_are_kept_are_
         return {row.policy: row.hits + row.misses for row in (await cache.stats()).policies}
 
     settings = {"SHOAL_TIME_WORDS": "hello", "SHOAL_CACHE_MODEL_OUTPUT": "false"}
-    address = {"SHOAL_MESH_ADDRESS": mesh[1].address}
+    address = {"SHOAL_MESH_ADDRESS": mesh[1].http1_address}
     with agent_process(tmp_path, redis_url=valkey_url, model_url=model.url, **address, **settings) as agent:
         async with Caller(agent.address, signed(tenant)) as acme:
             assert (await acme.execute(asking("hello"))).cache.status == pb.CACHE_STATUS_BYPASS

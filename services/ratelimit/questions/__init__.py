@@ -1,1 +1,0 @@
-"""Questions of one message each way, in gRPC's framing over HTTP/1.1."""
