@@ -87,6 +87,10 @@ class Mesh:
     def port(self, process: str) -> int:
         return int(self._row(process)["port"])
 
+    def envoy_port(self, process: str) -> int:
+        """Where Envoy calls it."""
+        return int(self._row(process)["http1_port"])
+
     def metrics_port(self, process: str) -> int:
         return int(self._row(process)["metrics_port"])
 

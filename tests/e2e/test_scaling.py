@@ -18,7 +18,6 @@ import psutil
 import pytest
 
 from envoyconf.endpoints import endpoints_file
-from envoyconf.topology import ENVOY_OFFSET
 from tests.e2e.held_streams import STREAM_TOKENS, STREAMS, held_streams
 from tests.e2e.mixed_callers import DRAIN_SECONDS, TOKENS, GrpcCaller, mixed_callers
 from tests.mesh import Mesh, running_mesh
@@ -213,7 +212,7 @@ async def test_an_agent_that_dies_at_its_start_changes_nothing(
 
 
 async def test_a_killed_agent_is_no_endpoint_until_it_is_back(mesh: Mesh, model_key_file: Path) -> None:
-    port = str(mesh.port("agent-2") + ENVOY_OFFSET)
+    port = str(mesh.envoy_port("agent-2"))
     with missing(model_key_file):
         # So it cannot come back.
         os.kill(mesh.pid("agent-2"), signal.SIGKILL)

@@ -40,7 +40,7 @@ def file_of(mesh: Mesh, pool: str) -> Path:
 
 
 def of_agents(mesh: Mesh, *numbers: int) -> str:
-    return render_endpoints("agent", [Endpoint(port=mesh.port(f"agent-{number}")) for number in numbers])
+    return render_endpoints("agent", [Endpoint(port=mesh.envoy_port(f"agent-{number}")) for number in numbers])
 
 
 async def until_stat(mesh: Mesh, name: str, wanted: int) -> None:

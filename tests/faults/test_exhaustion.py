@@ -107,7 +107,7 @@ async def test_an_agent_without_files_keeps_its_streams_and_begins_nothing(
         pid = wide_mesh.pid("agent-2")
         async with held_streams(caller, LONG, sse=EACH, grpc=EACH) as held:
             assert "agent-2" in {stream.replica for stream in held}
-            with out_of_files(wide_mesh, "agent-2", wide_mesh.port("agent-2")) as waiting, waiting:
+            with out_of_files(wide_mesh, "agent-2", wide_mesh.envoy_port("agent-2")) as waiting, waiting:
                 calls = [asyncio.create_task(ask("Say it.")) for ask in (caller.rest, caller.grpc) for _ in range(EACH)]
                 assert {await stream.ending for stream in held} == {WHOLE}
         failed = [end for end in await asyncio.gather(*calls, return_exceptions=True) if not isinstance(end, str)]

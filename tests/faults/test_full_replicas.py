@@ -93,7 +93,7 @@ def nobody_looks_after(mesh: Mesh) -> Iterator[None]:
 
 
 async def test_a_refused_connection_is_tried_elsewhere(small_mesh: Mesh, caller: Caller) -> None:
-    port, pid = small_mesh.port("agent-2"), small_mesh.pid("agent-2")
+    port, pid = small_mesh.envoy_port("agent-2"), small_mesh.pid("agent-2")
     for surface in (caller.rest, caller.grpc):
         await asyncio.gather(*(surface(SHORT, "") for _ in range(len(AGENTS))))
 

@@ -83,7 +83,7 @@ async def only_calls_of(mesh: Mesh, replica: str, calls: "list[asyncio.Task[str]
 
     async def others_are_done() -> bool:
         nonlocal waiting
-        waiting = (await envoy.hosts("agent"))[mesh.port(replica)].active
+        waiting = (await envoy.hosts("agent"))[mesh.envoy_port(replica)].active
         return sum(call.done() for call in calls) + waiting == len(calls)
 
     await until(others_are_done, "the end of the calls at other agents")
