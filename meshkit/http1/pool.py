@@ -24,11 +24,12 @@ class Pool:
         self._open: set[ClientConnection] = set()
         self._free: deque[ClientConnection] = deque()
         """The one that was used last is the last one, and the next to be used: the others grow old."""
+        self._looks: asyncio.TimerHandle | None = None
+        """When those that are free are looked at again."""
         self._is_closed = False
 
     async def take(self, seconds: float = math.inf) -> ClientConnection:
         """One that is free. Raises OSError if there is no connecting in that time."""
-        self._drop_old()
         while self._free:
             connection = self._free.pop()
             if connection.is_open:
@@ -37,6 +38,8 @@ class Pool:
 
     def close(self) -> None:
         self._is_closed = True
+        if self._looks is not None:
+            self._looks.cancel()
         for connection in list(self._open):
             connection.close()
 
@@ -49,15 +52,22 @@ class Pool:
 
     def freed(self, connection: ClientConnection) -> None:
         self._free.append(connection)
-        self._drop_old()
+        if self._looks is None:
+            self._look_in(IDLE_SECONDS)
 
     def lost(self, connection: ClientConnection) -> None:
         self._open.discard(connection)
 
+    def _look_in(self, seconds: float) -> None:
+        self._looks = asyncio.get_running_loop().call_later(seconds, self._drop_old)
+
     def _drop_old(self) -> None:
         before = asyncio.get_running_loop().time() - IDLE_SECONDS
-        while self._free and self._free[0].free_since < before:
+        while self._free and self._free[0].free_since <= before:
             self._free.popleft().close()
+        self._looks = None
+        if self._free:
+            self._look_in(self._free[0].free_since - before)
 
     async def _connect(self, seconds: float) -> ClientConnection:
         host, _, port = self._address.rpartition(":")
