@@ -72,11 +72,12 @@ class Planner:
         table, backing = self._topology, self._backing()
         stores = [name for name in backing if name != "model"]
         yield from backing.values()
+        # These two look into their tables as they start; the others not before the first call, so before Envoy.
         yield from self._replicas(table.ratelimit, needs=[*stores, "migrate"])
         yield from self._replicas(table.cache, needs=[*stores, "migrate"])
-        yield from self._replicas(table.agent, needs=[*backing, "migrate"])
-        yield from self._replicas(table.gateway, needs=_names(table.agent))
-        yield self._envoy(needs=_names(table.ratelimit, table.cache, table.agent, table.gateway))
+        yield from self._replicas(table.agent)
+        yield from self._replicas(table.gateway)
+        yield self._envoy(needs=[*backing, *_names(table.ratelimit, table.cache, table.agent, table.gateway)])
 
     def _backing(self) -> dict[str, Process]:
         """The servers that no address was given for, by their names."""
@@ -118,7 +119,7 @@ class Planner:
             version=partial(versions.installed, "xllamacpp"),
         )
 
-    def _replicas(self, pool: Pool, *, needs: Sequence[str]) -> Iterator[Process]:
+    def _replicas(self, pool: Pool, *, needs: Sequence[str] = ()) -> Iterator[Process]:
         for number in range(1, len(pool.ports) + 1):
             yield self.replica(pool.name, number, needs=needs)
 

@@ -16,14 +16,6 @@ LATE = (LateAnswer, TimeoutError)
 """Those of them that say only that the answer has not come in time."""
 
 
-def check_url(url: str) -> None:
-    """Raises ValueError if no client can be made of the URL, which is not repeated, for it may hold a password."""
-    try:
-        redis.asyncio.ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError):
-        raise ValueError("must be a URL such as redis://127.0.0.1:6379/0") from None
-
-
 @asynccontextmanager
 async def open_redis(
     url: str, *, timeout_seconds: float, connections: int = 64, sends_again: bool = False

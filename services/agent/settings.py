@@ -7,8 +7,7 @@ from typing import Annotated, cast
 import msgspec
 
 from meshkit import near_cache
-from meshkit.database import database_url
-from meshkit.redis import check_url
+from meshkit.server_urls import check_database_url, check_redis_url
 from meshkit.settings import GrpcServiceSettings, failed_checks, file_fault, variable_of
 from services.agent.ports import Agent, ChatModel
 from services.agent.pricing import PriceList
@@ -110,8 +109,8 @@ class AgentSettings(GrpcServiceSettings, frozen=True, kw_only=True):
     def faults(self) -> list[str]:
         faults = super().faults() + failed_checks(
             {
-                "state_redis_url": lambda: check_url(self.state_redis_url),
-                "database_url": lambda: database_url(self.database_url, home=self.home, owner="agent"),
+                "state_redis_url": lambda: check_redis_url(self.state_redis_url),
+                "database_url": lambda: check_database_url(self.database_url),
                 "model_prices": lambda: PriceList.parse(self.model_prices),
                 "time_words": lambda: TimeWords.parse(self.time_words),
                 "agent": lambda: agent_factory(self.agent),

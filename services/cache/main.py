@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from redis.asyncio import Redis
 
 from meshkit import background
-from meshkit.database import open_engine
+from meshkit.database import database_url, open_engine
 from meshkit.process import start
 from meshkit.redis import open_redis
 from services.cache import upkeep
@@ -27,7 +27,7 @@ from services.cache.levels.sql_level import SqlLevel
 from services.cache.policies import LevelName, Policy, PolicyName
 from services.cache.redis_leases import RedisLeases
 from services.cache.servicer import CacheServicer
-from services.cache.settings import CacheSettings
+from services.cache.settings import OWNER, CacheSettings
 from services.cache.statistics import Statistics
 from services.cache.ttl_tuning import TunedTtl
 from shoal.cache.v1 import cache_pb2, cache_pb2_grpc
@@ -134,7 +134,8 @@ async def _redis_level(settings: CacheSettings) -> AsyncIterator[RedisLevel]:
 async def _sql_level(settings: CacheSettings) -> AsyncIterator[SqlLevel]:
     """What has expired there is cleared away beside."""
     timeout_seconds = settings.l3_timeout_seconds
-    async with open_engine(settings.database(), lock_timeout_seconds=timeout_seconds) as engine:
+    url = database_url(settings.database_url, home=settings.home, owner=OWNER)
+    async with open_engine(url, lock_timeout_seconds=timeout_seconds) as engine:
         level = SqlLevel(engine=engine, timeout_seconds=timeout_seconds, clock=time.monotonic)
         async with aclosing(level), background.running(upkeep.purge_regularly(level, clock=time.time)):
             yield level

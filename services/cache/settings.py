@@ -5,10 +5,8 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from msgspec import Meta
-from sqlalchemy.engine import URL
 
-from meshkit.database import database_url
-from meshkit.redis import check_url
+from meshkit.server_urls import check_database_url, check_redis_url
 from meshkit.settings import GrpcServiceSettings, failed_checks, variable_of
 from services.cache.policies import DEFAULT_POLICIES, Policy, PolicyName
 from services.cache.policy_settings import LONGEST_SECONDS, MOST_BYTES, PolicySettingsError, policies_with
@@ -90,10 +88,6 @@ class CacheSettings(GrpcServiceSettings, frozen=True, kw_only=True):
         float, Meta(ge=1, le=86_400, description="How often times to live are compared with the target.")
     ] = 300.0
 
-    def database(self) -> URL:
-        """Where the table is. Raises ValueError for a URL that cannot be used."""
-        return database_url(self.database_url, home=self.home, owner=OWNER)
-
     def policies(self) -> Mapping[PolicyName, Policy]:
         """Raises PolicySettingsError with all faults."""
         defaults = {name: replace(policy, max_bytes=self.entry_max_bytes) for name, policy in DEFAULT_POLICIES.items()}
@@ -106,9 +100,9 @@ class CacheSettings(GrpcServiceSettings, frozen=True, kw_only=True):
             *super().faults(),
             *failed_checks(
                 {
-                    "cache_redis_url": lambda: check_url(self.cache_redis_url),
-                    "state_redis_url": lambda: check_url(self.state_redis_url),
-                    "database_url": self.database,
+                    "cache_redis_url": lambda: check_redis_url(self.cache_redis_url),
+                    "state_redis_url": lambda: check_redis_url(self.state_redis_url),
+                    "database_url": lambda: check_database_url(self.database_url),
                 }
             ),
             *self._policy_faults(),

@@ -11,7 +11,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from meshkit import background, process, serve
-from meshkit.database import open_engine
+from meshkit.database import database_url, open_engine
 from meshkit.process import Listening
 from meshkit.redis import open_redis
 from services.ratelimit import envoy_request, envoy_servicer, servicer
@@ -32,7 +32,7 @@ from services.ratelimit.metrics import LimiterMetrics
 from services.ratelimit.reservations.redis_reservation_store import RedisReservationStore
 from services.ratelimit.reservations.reservations import Reservations
 from services.ratelimit.servicer import RateLimitServicer
-from services.ratelimit.settings import RatelimitSettings
+from services.ratelimit.settings import OWNER, RatelimitSettings
 from services.ratelimit.sql_key_store import SqlKeyStore
 from services.ratelimit.tiers import Tiers
 from services.ratelimit.unknown_tiers import UnknownTiers
@@ -56,7 +56,8 @@ async def run(settings: RatelimitSettings) -> None:
 
         redis = await enter(open_redis(settings.limits_redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS))
         buckets = await enter(_buckets(settings, redis, metrics))
-        key_store = SqlKeyStore(await enter(open_engine(settings.database())))
+        database = database_url(settings.database_url, home=settings.home, owner=OWNER)
+        key_store = SqlKeyStore(await enter(open_engine(database)))
         directory = await enter(_directory(key_store, tiers, metrics))
         limits = await enter(_followed("limits", settings.limits_file, settings.parsed_limits, metrics))
         domains = await enter(_followed("domains", settings.domains_path, settings.parsed_domains, metrics))

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from sqlalchemy.engine import URL
 
-from meshkit.database import database_url
-from meshkit.redis import check_url
+from meshkit.server_urls import check_database_url, check_redis_url
 from meshkit.settings import GrpcServiceSettings, Port, failed_checks
 from services.ratelimit.buckets.bucket import Limit
 from services.ratelimit.domains.domain_file import Domains, read_domains
@@ -83,10 +81,6 @@ class RatelimitSettings(GrpcServiceSettings, frozen=True, kw_only=True):
         bool, msgspec.Meta(description="Whether callers without a key are refused instead of limited by address.")
     ] = False
 
-    def database(self) -> URL:
-        """Where the tables are. Raises ValueError for a URL that cannot be used."""
-        return database_url(self.database_url, home=self.home, owner=OWNER)
-
     def parsed_tiers(self) -> Tiers:
         """Raises ValueError naming the fault."""
         return parse_tiers(self.tiers)
@@ -118,12 +112,12 @@ class RatelimitSettings(GrpcServiceSettings, frozen=True, kw_only=True):
             *super().faults(),
             *failed_checks(
                 {
-                    "limits_redis_url": lambda: check_url(self.limits_redis_url),
+                    "limits_redis_url": lambda: check_redis_url(self.limits_redis_url),
                     "tiers": self.parsed_tiers,
                     "limits_file": self._check_limits_file,
                     "domains_path": self.parsed_domains,
                     "look_ups": self.parsed_look_ups,
-                    "database_url": self.database,
+                    "database_url": lambda: check_database_url(self.database_url),
                 }
             ),
         ]

@@ -17,6 +17,7 @@ STOP_SECONDS = 20.0
 _PROGRAM = """
 import asyncio, os
 from pathlib import Path
+from meshkit.database import database_url
 from meshkit.migrations import migrate
 from meshkit.settings import load
 from services import cache
@@ -24,7 +25,8 @@ from services.cache.main import run
 from services.cache.settings import OWNER, CacheSettings
 
 settings = load(CacheSettings, os.environ)
-asyncio.run(migrate(settings.database(), owner=OWNER, scripts=Path(cache.__path__[0]) / "migrations"))
+url = database_url(settings.database_url, home=settings.home, owner=OWNER)
+asyncio.run(migrate(url, owner=OWNER, scripts=Path(cache.__path__[0]) / "migrations"))
 asyncio.run(run(settings))
 """
 

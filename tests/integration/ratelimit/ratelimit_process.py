@@ -15,6 +15,7 @@ import msgspec
 
 from load.measuring.ports import free_port
 from meshkit.channel import open_channel
+from meshkit.database import database_url
 from meshkit.identity import HEADER, LIFETIME_SECONDS, Authentication, Identity
 from meshkit.migrations import migrate
 from meshkit.settings import load
@@ -103,7 +104,8 @@ def environ(folder: Path, *, redis_url: str) -> dict[str, str]:
 
 
 def make_tables(environ: dict[str, str]) -> None:
-    database = load(RatelimitSettings, environ).database()
+    settings = load(RatelimitSettings, environ)
+    database = database_url(settings.database_url, home=settings.home, owner=OWNER)
     asyncio.run(migrate(database, owner=OWNER, scripts=Path(ratelimit.__file__).parent / "migrations"))
 
 

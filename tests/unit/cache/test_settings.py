@@ -68,12 +68,6 @@ def test_all_faults_of_policies_are_told_with_those_of_other_settings(environ: d
     ]
 
 
-def test_the_database_is_a_file_in_the_home_unless_it_is_named(environ: dict[str, str]) -> None:
-    assert str(load(CacheSettings, {**environ, "SHOAL_HOME": "/data"}).database()).endswith("/data/cache.db")
-    named = {**environ, "SHOAL_DATABASE_URL": "postgresql://user@host/name"}
-    assert load(CacheSettings, named).database().get_backend_name() == "postgresql"
-
-
 @pytest.mark.parametrize(
     "url", ["http://localhost", "127.0.0.1:6379", "redis://user:secret@host:port/0", "redis://127.0.0.1/0?no_option=1"]
 )

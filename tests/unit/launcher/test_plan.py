@@ -52,9 +52,14 @@ def test_envoy_starts_after_everything_but_the_demo_key() -> None:
     assert everything_before("envoy", plan) == set(plan.names()) - {"envoy", "demo-key"}
 
 
-@pytest.mark.parametrize("owner", ["agent-2", "ratelimit-1", "cache-1"])
-def test_who_owns_tables_starts_after_the_migration(owner: str) -> None:
+@pytest.mark.parametrize("owner", ["ratelimit-1", "cache-1"])
+def test_who_reads_tables_at_its_start_starts_after_the_migration(owner: str) -> None:
     assert "migrate" in everything_before(owner, plan_of())
+
+
+@pytest.mark.parametrize("other", ["agent-1", "agent-3", "gateway-1"])
+def test_who_needs_nothing_before_the_first_call_starts_at_once(other: str) -> None:
+    assert everything_before(other, plan_of()) == set()
 
 
 def test_every_process_has_a_probe_of_one_of_its_own_ports() -> None:

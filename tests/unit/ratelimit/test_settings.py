@@ -33,11 +33,6 @@ def test_the_defaults_hold_the_published_tiers() -> None:
     assert settings.parsed_domains() == {}
 
 
-def test_without_a_database_url_the_keys_are_in_the_home() -> None:
-    settings = load(RatelimitSettings, REQUIRED | {"SHOAL_HOME": "data"})
-    assert settings.database().database == str(Path("data") / "ratelimit.db")
-
-
 def test_look_ups_have_a_limit_of_their_own() -> None:
     assert load(RatelimitSettings, REQUIRED).parsed_look_ups() == Limit(10, 100)
     assert load(RatelimitSettings, REQUIRED | {"SHOAL_LOOK_UPS": "0.5/3"}).parsed_look_ups() == Limit(0.5, 3)
