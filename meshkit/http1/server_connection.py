@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import grpc
@@ -40,10 +40,17 @@ class Terms:
     """What the health check is told."""
     most_bytes: int = 4 << 20
     """Of a message that is received."""
+    _found: dict[bytes, Any] = field(default_factory=dict)
 
-    def find(self, method: str) -> Any:
-        """The handler of a method; None if there is none."""
-        return next((handler for each in self.servers if (handler := each.find(method))), None)
+    def find(self, path: bytes) -> Any:
+        """The handler of a method by its path; None if there is none."""
+        handler = self._found.get(path)
+        if handler is None:
+            method = path.decode("latin-1")
+            handler = next((found for each in self.servers if (found := each.find(method))), None)
+            if handler is not None:
+                self._found[path] = handler
+        return handler
 
 
 class Methods(Protocol):
@@ -138,7 +145,7 @@ class ServerConnection(asyncio.Protocol):
         self._ends = self._ends or not self._parser.should_keep_alive()
         if self._path == HEALTH_PATH or not self._is_grpc():
             return
-        handler = self._terms.find(self._path.decode("latin-1"))
+        handler = self._terms.find(self._path)
         if handler is None:
             self._refuse(CallError(grpc.StatusCode.UNIMPLEMENTED, "This method is not served."))
             return

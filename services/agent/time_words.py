@@ -66,7 +66,10 @@ class TimeWords:
     """A list of words, and phrases of several."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        self._needles = tuple(dict.fromkeys(_needle(word) for word in words))
+        needles = list(dict.fromkeys(_needle(word) for word in words))
+        self._words = frozenset(needle.strip() for needle in needles if _is_one_word(needle))
+        self._parts = tuple(needle for needle in needles if not _is_one_word(needle))
+        """Phrases, and what is a word in the middle of others too."""
 
     @classmethod
     def parse(cls, text: str) -> "TimeWords":
@@ -81,11 +84,15 @@ class TimeWords:
     def are_in(self, text: str) -> bool:
         """Whether one of them is in the text as a whole word: "know" does not ask about now."""
         words = _spaced(text)
-        return any(needle in words for needle in self._needles)
+        return not self._words.isdisjoint(words.split()) or any(part in words for part in self._parts)
 
 
 def _listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _is_one_word(needle: str) -> bool:
+    return needle.startswith(" ") and needle.endswith(" ") and " " not in needle.strip()
 
 
 def _needle(word: str) -> str:
