@@ -173,5 +173,6 @@ async def test_what_it_had_reserved_comes_back(wide_mesh: Mesh) -> None:
             victim = running.headers["x-shoal-replica"]
             assert not await gets_in()
             pid = kill(wide_mesh, victim)
+            assert BROKEN_SSE.encode() in await running.read()
             await until(gets_in, "the return of the tokens")
     await back_in_pool(wide_mesh, victim, pid=pid, replicas=AGENTS)
