@@ -40,7 +40,7 @@ bench-limits: $(VENV)/.installed ## Measure the limiter: speed, exactness, an ou
 bench-cache: $(VENV)/.installed ## Measure the cache: speed, hits through the mesh, memory, eviction (eight minutes)
 	$(BIN)/python -m load.cache
 
-load: $(VENV)/.installed-dev ## Load every scenario by ghz and wrk, one replica and three (ten minutes)
+load: $(VENV)/.installed-dev ## Load every scenario by ghz and wrk, one replica and three, in rounds (fourteen minutes)
 	$(BIN)/python -m load.front_door
 
 bench-replicas: $(VENV)/.installed-dev ## Show how throughput grows with 1, 2, 3, 5 and 8 agents

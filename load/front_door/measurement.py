@@ -1,11 +1,11 @@
-"""The measurement: scenarios on meshes with a number of agents each, on one model after the other."""
+"""The measurement: scenarios on meshes with a number of agents each, on each of the models, in rounds."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeVar, get_args
 
 import aiohttp
 
@@ -28,11 +28,14 @@ _WARM_UP_SECONDS = 1
 _MOST_TRIES = 5
 _FIRST_ANSWER = aiohttp.ClientTimeout(total=60)
 
+Thing = TypeVar("Thing")
+
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A mesh that is ready to be asked."""
+    """A mesh that is ready to be asked, in one round."""
 
+    round: int
     home: Home
     mesh: Mesh
     generators: Generators
@@ -41,13 +44,21 @@ class _Running:
     series: Iterator[int]
     """Numbers the runs, so that no two ask the same new questions."""
 
-    async def run(self, name: str, scenario: Scenario, protocol: Protocol, seconds: int) -> list[Row]:
+    async def runs(self, scenarios: Mapping[str, Scenario], seconds: int) -> list[Row]:
+        """Each of the scenarios by each protocol."""
+        runs = list(itertools.product(scenarios.items(), PROTOCOLS))
+        rows: list[Row] = []
+        for (name, scenario), protocol in in_turn(runs, self.round):
+            rows += await self._run(name, scenario, protocol, seconds)
+        return rows
+
+    async def _run(self, name: str, scenario: Scenario, protocol: Protocol, seconds: int) -> list[Row]:
         """All its callers at the same time, with new keys: their buckets are full."""
-        say(f"{self.model} model, {self.replicas} agents: {name} by {protocol}")
+        say(f"round {self.round}, {self.model} model, {self.replicas} agents: {name} by {protocol}")
         keys = await create_keys(self.home, self.mesh.inner_address, [callers.tier for callers in scenario.callers])
         outcomes = await self._all(PROTOCOLS[protocol], scenario.callers, keys, seconds)
         return [
-            _row(callers, outcome, scenario=name, model=self.model, replicas=self.replicas, protocol=protocol)
+            self._row(callers, outcome, name, protocol)
             for callers, outcome in zip(scenario.callers, outcomes, strict=True)
         ]
 
@@ -76,6 +87,25 @@ class _Running:
     def _load(self, callers: Callers, seconds: int) -> TimedLoad:
         return TimedLoad(seconds, callers.number_at_once(self.model))
 
+    def _row(self, callers: Callers, outcome: Outcome, scenario: str, protocol: Protocol) -> Row:
+        return Row(
+            round=self.round,
+            scenario=scenario,
+            model=self.model,
+            replicas=self.replicas,
+            protocol=protocol,
+            callers=callers.name,
+            tier=callers.tier,
+            at_once=callers.number_at_once(self.model),
+            seconds=outcome.seconds,
+            answered=outcome.answered,
+            errors=dict(outcome.errors),
+            p50_ms=outcome.p50_ms,
+            p95_ms=outcome.p95_ms,
+            p99_ms=outcome.p99_ms,
+            admits=admits(callers.tier, outcome.seconds),
+        )
+
     async def _cache(self, body: Mapping[str, object], key: str) -> None:
         """Answers that were cut off are not kept; how long one is, is a model's own choice each time."""
         for _ in range(_MOST_TRIES):
@@ -93,47 +123,33 @@ class _Running:
             return bool((await response.json())["cache"]["status"] == "hit")
 
 
-def _row(callers: Callers, outcome: Outcome, *, scenario: str, model: Model, replicas: int, protocol: Protocol) -> Row:
-    return Row(
-        scenario=scenario,
-        model=model,
-        replicas=replicas,
-        protocol=protocol,
-        callers=callers.name,
-        tier=callers.tier,
-        at_once=callers.number_at_once(model),
-        seconds=outcome.seconds,
-        answered=outcome.answered,
-        errors=dict(outcome.errors),
-        p50_ms=outcome.p50_ms,
-        p95_ms=outcome.p95_ms,
-        p99_ms=outcome.p99_ms,
-        admits=admits(callers.tier, outcome.seconds),
-    )
-
-
 async def measured(
-    scenarios: Mapping[str, Scenario], models: Sequence[Model], replicas: Sequence[int], seconds: int
+    scenarios: Mapping[str, Scenario], models: Sequence[Model], replicas: Sequence[int], *, rounds: int, seconds: int
 ) -> list[Row]:
-    """Each of the scenarios, by each protocol, on each mesh. Raises MeasurementError, StartError."""
+    """In each round, each of the scenarios by each protocol on each mesh. Raises MeasurementError, StartError."""
     generators = await Generators.found()
-    rows = []
-    for model in models:
-        suitable = {name: scenario for name, scenario in scenarios.items() if model in scenario.models}
-        for count in replicas if suitable else ():
-            async with _running(generators, model, count) as running:
-                await running.warm_up(suitable)
-                for (name, scenario), protocol in itertools.product(suitable.items(), PROTOCOLS):
-                    rows += await running.run(name, scenario, protocol, seconds)
+    suitable = {model: {name: each for name, each in scenarios.items() if model in each.models} for model in models}
+    meshes = [(model, count) for model in models if suitable[model] for count in replicas]
+    rows: list[Row] = []
+    for number in range(1, rounds + 1):
+        for model, count in in_turn(meshes, number):
+            async with _running(number, generators, model, count) as running:
+                await running.warm_up(suitable[model])
+                rows += await running.runs(suitable[model], seconds)
     return rows
 
 
+def in_turn(things: Sequence[Thing], number: int) -> Sequence[Thing]:
+    """Their order in the round with that number, from 1 on. Who was first in one comes last in the next."""
+    return things if number % 2 else things[::-1]
+
+
 @asynccontextmanager
-async def _running(generators: Generators, model: Model, replicas: int) -> AsyncIterator[_Running]:
-    """With its model. Each has a home of its own: it begins with nothing."""
+async def _running(number: int, generators: Generators, model: Model, replicas: int) -> AsyncIterator[_Running]:
+    """With its model. Each has a home of its own: it begins with nothing, and what a round leaves no other finds."""
     settings = SETTINGS | {"SHOAL_AGENT_REPLICAS": str(replicas)}
     async with Home.made() as home, _model(home, model) as of_model, mesh(home, settings | of_model) as started:
-        yield _Running(home, started, generators, model, replicas, itertools.count())
+        yield _Running(number, home, started, generators, model, replicas, itertools.count())
 
 
 @asynccontextmanager

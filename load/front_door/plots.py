@@ -1,7 +1,7 @@
 """A plot for each scenario."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ _MEASURES: Sequence[tuple[str, Callable[[Row], float | None]]] = (
     ("p50, ms", lambda row: row.p50_ms),
     ("p99, ms", lambda row: row.p99_ms),
 )
+_NOTE = "Closed loop. Generators, mesh and model share one machine. Medians, with the lowest and the highest round."
 
 
 def save(results: Results, folder: Path) -> None:
@@ -33,17 +34,17 @@ def _save(title: str, rows: Sequence[Row], folder: Path, name: str) -> None:
             _draw(next(spots), [row for row in rows if row.model == model], unit, measure)
     for axes, model in zip(places, models, strict=False):
         axes.set_title(f"{model} model", fontsize=10)
-    figure.note(made, "Closed loop. Generators, mesh and model share one machine.")
+    figure.note(made, _NOTE)
     figure.save(made, folder, f"load-{name}")
 
 
 def _draw(axes: Axes, rows: Sequence[Row], unit: str, measure: Callable[[Row], float | None]) -> None:
-    """A group of bars for each protocol and kind of callers, a bar for each number of agents."""
-    groups = list(dict.fromkeys((row.protocol, row.callers) for row in rows))
+    """A group of bars for each protocol and kind of callers, a bar for each number of agents, over all rounds."""
+    groups = list(dict.fromkeys(map(_group, rows)))
     values: dict[str, list[list[float]]] = {}
     for replicas in dict.fromkeys(row.replicas for row in rows):
-        found = {(row.protocol, row.callers): measure(row) for row in rows if row.replicas == replicas}
-        values[agents(replicas)] = [[value] if (value := found.get(group)) is not None else [] for group in groups]
+        alike = [row for row in rows if row.replicas == replicas]
+        values[agents(replicas)] = [_known(measure(row) for row in alike if _group(row) == group) for group in groups]
     if not any(itertools.chain(*values.values())):
         axes.set_axis_off()
         axes.text(0.5, 0.5, f"too few answers for {unit}", ha="center", transform=axes.transAxes, color="#555555")
@@ -53,6 +54,14 @@ def _draw(axes: Axes, rows: Sequence[Row], unit: str, measure: Callable[[Row], f
     axes.margins(y=0.25)
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.tick_params(axis="x", labelsize=7)
+
+
+def _group(row: Row) -> tuple[str, str]:
+    return row.protocol, row.callers
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def agents(replicas: int) -> str:

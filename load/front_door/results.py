@@ -9,6 +9,8 @@ from load.front_door.scenario import Model, Scenario
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What callers of one kind got, in one run of a scenario."""
 
+    round: int
+    """From 1 on."""
     scenario: str
     """Its name."""
     model: Model
@@ -44,6 +46,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
     command: str
     machine: str
+    rounds: int
     seconds: int
     scenarios: dict[str, Scenario]
     rows: list[Row]
