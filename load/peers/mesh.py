@@ -1,6 +1,5 @@
 """Shoal as `shoal up` starts it, with keys and limits on, in the configurations that are compared."""
 
-import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,11 +22,11 @@ _DEFAULT = {
     "SHOAL_FLOOD_PER_SECOND": "1000000",
     "SHOAL_FLOOD_BURST": "1000000",
 }
-_CORES = str(os.cpu_count() or 1)
 CONFIGURATIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "Shoal": _DEFAULT,
-        "Shoal, by core": {**_DEFAULT, "SHOAL_GATEWAY_REPLICAS": _CORES, "SHOAL_AGENT_REPLICAS": _CORES},
+        # On few cores more replicas add waiting, not work. It takes as many turns as the others do together.
+        "Shoal, one agent": {**_DEFAULT, "SHOAL_AGENT_REPLICAS": "1", "SHOAL_AGENT_SLOTS": "384"},
     }
 )
 """The settings of each, by name; all else is as `shoal up` has it."""
