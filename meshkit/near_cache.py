@@ -8,6 +8,8 @@ import msgspec
 LEVEL = "near"
 """What a repeated answer says of where it was found, beside the levels of the cache. Whoever is told so keeps it no
 longer: two moments in a row would be more than the promised second."""
+HIT = f"hit; level={LEVEL}"
+"""The header that says so."""
 MAX_BYTES = 8_000_000
 """What the near cache of one process may take."""
 ENTRY_BYTES = 512

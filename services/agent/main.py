@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,7 @@ from meshkit.channel import open_http1_channel
 from meshkit.database import database_url, open_engine
 from meshkit.metrics import Load, NearHits
 from meshkit.near_cache import NearCache
+from meshkit.near_turns import NearTurns
 from meshkit.redis import open_redis
 from services.agent.cache_client import CacheClient
 from services.agent.cached_model import CachedModel
@@ -68,6 +70,7 @@ async def run(settings: AgentSettings) -> None:
         preferences = SqlPreferenceStore(engine, timeout_seconds=STATE_TIMEOUT_SECONDS)
         renewals = Renewals(most=RENEWALS, seconds=RENEWAL_SECONDS)
         stack.push_async_callback(renewals.close)
+        hits = NearHits(this.metrics)
         turns = _turn_runner(
             settings,
             model=model,
@@ -76,7 +79,7 @@ async def run(settings: AgentSettings) -> None:
             cache=NearAnswers(
                 CacheClient(channel),
                 found=NearCache(seconds=settings.near_cache_seconds),
-                hits=NearHits(this.metrics),
+                hits=hits,
                 clock=time.monotonic,
             ),
             quota=QuotaClient(channel),
@@ -92,12 +95,14 @@ async def run(settings: AgentSettings) -> None:
         this.load = lambda: Load(running=this.calls.running - slots.waiting, waiting=slots.waiting, slots=slots.slots)
         servicer = AgentServicer(
             turns=turns,
+            near=_near_turns(settings, hits),
             slots=slots,
             catalog=catalog,
             sessions=sessions,
             preferences=preferences,
             replica=settings.replica,
             clock=time.time,
+            monotonic=time.monotonic,
             task_max_bytes=settings.task_max_bytes,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
@@ -149,6 +154,16 @@ async def _open_model(settings: AgentSettings) -> AsyncIterator[OpenAIModel]:
             api_key=_secret(settings.model_api_key_file),
             silence_seconds=settings.model_timeout_seconds,
         )
+
+
+def _near_turns(settings: AgentSettings, hits: NearHits) -> NearTurns:
+    return NearTurns(
+        NearCache(seconds=settings.near_cache_seconds),
+        hits=hits,
+        replica=settings.replica,
+        mint_id=partial(_mint_id, "turn"),
+        clock=time.time,
+    )
 
 
 def _mint_id(prefix: str) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import grpc
 import msgspec
 
-from meshkit import call
+from meshkit import call, near_cache
 from meshkit.errors import Reason, ShoalError, field_invalid, field_required
-from meshkit.identity import require_api_key, require_checked
+from meshkit.identity import Identity, require_api_key, require_checked
 from meshkit.json_struct import from_struct, to_struct
+from meshkit.near_turns import NearTurns
 from services.agent import translate
 from services.agent.conversation import AnswerEvent
 from services.agent.heartbeats import with_heartbeats
@@ -39,39 +40,50 @@ class AgentServicer(AgentServiceServicer):
         self,
         *,
         turns: TurnRunner,
+        near: NearTurns,
         slots: Slots,
         catalog: ModelCatalog,
         sessions: SessionStore,
         preferences: PreferenceStore,
         replica: str,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         task_max_bytes: int,
         heartbeat_seconds: float,
     ) -> None:
-        """`clock` is Unix time in seconds."""
+        """`clock` is Unix time in seconds, `monotonic` the clock of `near`. What is near needs no slot."""
         self._turns = turns
+        self._near = near
         self._slots = slots
         self._catalog = catalog
         self._sessions = sessions
         self._preferences = preferences
         self._replica = replica
         self._clock = clock
+        self._monotonic = monotonic
         self._task_max_bytes = task_max_bytes
         self._heartbeat_seconds = heartbeat_seconds
 
     async def Execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteResponse:
+        caller, asked_at = call.current().identity, self._monotonic()
+        if near := self._near.find(request, caller, asked_at):
+            await context.send_initial_metadata(self._headers(near_cache.HIT, near.cache.key))
+            return near
         turn = self._checked(request)
-        async with self._slots.taken(), self._turns.run(turn, call.current().identity) as running:
-            await context.send_initial_metadata(self._headers(running.started))
+        async with self._slots.taken(), self._turns.run(turn, caller) as running:
+            await context.send_initial_metadata(self._headers_of(running.started))
             events = await running.whole()
-        return translate.execute_response(running.started, events, cache=running.cache, replica=self._replica)
+        response = translate.execute_response(running.started, events, cache=running.cache, replica=self._replica)
+        self._near.learn(request, caller, response, asked_at=asked_at)
+        self._completed(request, caller)
+        return response
 
     async def ExecuteStream(
         self, request: pb.ExecuteStreamRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
-        turn = self._checked(request.turn)
-        async with self._slots.taken(), self._turns.run(turn, call.current().identity) as running:
-            await context.send_initial_metadata(self._headers(running.started))
+        turn, caller = self._checked(request.turn), call.current().identity
+        async with self._slots.taken(), self._turns.run(turn, caller) as running:
+            await context.send_initial_metadata(self._headers_of(running.started))
             sequence = 1
             yield translate.stream_response(running.started, sequence=sequence, replica=self._replica)
             answer = with_heartbeats(running.events(), interval_seconds=self._heartbeat_seconds, most=MOST_EVENTS)
@@ -82,6 +94,7 @@ class AgentServicer(AgentServiceServicer):
                     for message in self._messages(events, after=sequence, grouped=request.group_events):
                         yield message
                     sequence += len(events)
+        self._completed(request.turn, caller)
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         caller = call.current().identity
@@ -147,9 +160,17 @@ class AgentServicer(AgentServiceServicer):
         check(turn, task_max_bytes=self._task_max_bytes)
         return turn
 
-    def _headers(self, started: Started) -> tuple[tuple[str, str], ...]:
-        served = ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, _cache_header(started.cache)))
-        return (*served, (call.CACHE_KEY_HEADER, started.cache.key)) if started.cache.key else served
+    def _completed(self, request: pb.ExecuteRequest, caller: Identity) -> None:
+        """Another answer may now be kept in place of the one that was found before."""
+        if request.cache.mode == pb.CACHE_MODE_REFRESH:
+            self._near.forget(request, caller, self._monotonic())
+
+    def _headers_of(self, started: Started) -> tuple[tuple[str, str], ...]:
+        return self._headers(_cache_header(started.cache), started.cache.key)
+
+    def _headers(self, cache: str, key: str) -> tuple[tuple[str, str], ...]:
+        served = ((call.REPLICA_HEADER, self._replica), (call.CACHE_HEADER, cache))
+        return (*served, (call.CACHE_KEY_HEADER, key)) if key else served
 
 
 def _cache_header(report: CacheReport) -> str:

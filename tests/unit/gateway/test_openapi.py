@@ -10,11 +10,11 @@ from starlette.routing import Route
 
 from meshkit.metrics import Metrics, NearHits
 from meshkit.near_cache import NearCache
+from meshkit.near_turns import NearTurns
 from services.gateway import openapi
 from services.gateway.agent_client import AgentClient
 from services.gateway.description_routes import DescriptionRoutes
 from services.gateway.health_routes import HealthRoutes
-from services.gateway.near_answers import NearAnswers
 from services.gateway.openai_routes import OpenAIRoutes
 from services.gateway.task_routes import TaskRoutes
 from services.gateway.turns import Turns
@@ -37,8 +37,8 @@ async def routes() -> list[Route]:
     """All routes of the application. No agent is called."""
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         agent = AgentClient(channel)
-        near = NearAnswers(NearCache(seconds=0), replica="g", mint_id=str, clock=float)
-        turns = Turns(agent=agent, near=near, hits=NearHits(Metrics()))
+        near = NearTurns(NearCache(seconds=0), hits=NearHits(Metrics()), replica="g", mint_id=str, clock=float)
+        turns = Turns(agent=agent, near=near)
         return [
             *TaskRoutes(turns=turns, agent=agent, request_max_bytes=1).routes(),
             *OpenAIRoutes(turns=turns, agent=agent, request_max_bytes=1).routes(),

@@ -77,8 +77,23 @@ async def test_what_was_invalidated_is_repeated_for_a_moment_only(
     await model.calls_reach(begun=2, completed=2)
 
 
-async def test_what_was_refreshed_here_is_found_here(acme: Caller) -> None:
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_what_was_refreshed_here_is_found_here(acme: Caller, *, is_streamed: bool) -> None:
     for ttl_seconds in (100, 200, 300):
-        await acme.execute(asking("hello", pb.CACHE_MODE_REFRESH, ttl_seconds=ttl_seconds))
-        found = [(await acme.execute(asking("hello"))).cache.ttl_seconds for _ in range(2)]
-        assert found == pytest.approx([ttl_seconds] * 2, rel=0.1)
+        refresh = asking("hello", pb.CACHE_MODE_REFRESH, ttl_seconds=ttl_seconds)
+        await (acme.events(refresh) if is_streamed else acme.execute(refresh))
+        found = [(await acme.execute(asking("hello"))).cache.ttl_seconds for _ in range(3)]
+        assert found == pytest.approx([ttl_seconds] * 3, rel=0.1)
+
+
+async def test_a_plain_answer_that_is_repeated_names_its_turn_and_its_key(acme: Caller) -> None:
+    async def is_repeated() -> bool:
+        return (await acme.execute(asking("hello"))).cache.level == "near"
+
+    first = await acme.execute(asking("hello"))
+    await eventually(is_repeated, "a repeated answer", within_seconds=SECONDS)
+    told = [await acme.execute(asking("hello")) for _ in range(10)]
+    assert {answer.cache.key for answer in told} == {first.cache.key}
+    assert {answer.output for answer in told} == {first.output}
+    assert len({first.id, *(answer.id for answer in told)}) == 11
+    assert all(answer.created.seconds >= first.created.seconds for answer in told)

@@ -1,12 +1,13 @@
-"""Which answers the gateway repeats, to whom, and what it says of them."""
+"""Which turns are repeated, to whom, and what is said of them."""
 
 from typing import Any
 
 import pytest
 
 from meshkit.identity import Authentication, Identity
+from meshkit.metrics import Metrics, NearHits
 from meshkit.near_cache import NearCache
-from services.gateway.near_answers import Answer, NearAnswers
+from meshkit.near_turns import NearTurns
 from shoal.agent.v1 import agent_pb2 as pb
 
 KEY = "ab" * 32
@@ -25,23 +26,30 @@ def caller(
 
 
 def turn(mode: "pb.CacheMode.ValueType" = pb.CACHE_MODE_DEFAULT, **fields: Any) -> pb.ExecuteRequest:
-    cache = pb.CacheControl(mode=mode, tags=fields.pop("tags", ()), public=fields.pop("public", False))
+    control = {name: fields.pop(name) for name in ("tags", "public", "ttl_seconds") if name in fields}
+    cache = pb.CacheControl(mode=mode, **control)
     return pb.ExecuteRequest(**{"task": "Say hello.", "model": "small", **fields}, cache=cache)
 
 
-def answer(report: pb.CacheReport = HIT) -> Answer:
-    response = pb.ExecuteResponse(id="turn_1", output="Hello.", model="small", replica="agent-1", cache=report)
-    return Answer(response, {"x-shoal-replica": "agent-1", "x-shoal-cache-key": KEY})
+def answer(report: pb.CacheReport = HIT) -> pb.ExecuteResponse:
+    usage = pb.Usage(input_tokens=7, output_tokens=3)
+    return pb.ExecuteResponse(id="turn_1", output="Hello.", model="small", replica="agent-1", usage=usage, cache=report)
 
 
-def near_answers() -> NearAnswers:
+def near_turns(metrics: Metrics | None = None) -> NearTurns:
     """Each is repeated for half a second, and for a quarter of that to all who ask."""
-    return NearAnswers(NearCache(seconds=0.5), replica="gateway-1", mint_id=lambda: "turn_2", clock=lambda: NOW)
+    return NearTurns(
+        NearCache(seconds=0.5),
+        hits=NearHits(metrics or Metrics()),
+        replica="gateway-1",
+        mint_id=lambda: "turn_2",
+        clock=lambda: NOW,
+    )
 
 
-def knowing(asked: pb.ExecuteRequest, report: pb.CacheReport = HIT, by: Identity | None = None) -> NearAnswers:
+def knowing(asked: pb.ExecuteRequest, report: pb.CacheReport = HIT, by: Identity | None = None) -> NearTurns:
     """It was told at 100.0 what was asked."""
-    near = near_answers()
+    near = near_turns()
     near.learn(asked, by or caller(), answer(report), asked_at=100.0)
     return near
 
@@ -49,19 +57,17 @@ def knowing(asked: pb.ExecuteRequest, report: pb.CacheReport = HIT, by: Identity
 def test_a_repeated_answer_says_what_the_first_one_said_and_where_it_comes_from() -> None:
     found = knowing(turn()).find(turn(), caller(), 100.25)
     assert found is not None
-    assert found.headers == {"x-shoal-cache": "hit; level=near", "x-shoal-cache-key": KEY}
-    told = found.response
-    assert (told.id, told.output, told.model, told.replica) == ("turn_2", "Hello.", "small", "gateway-1")
-    assert told.created.ToNanoseconds() / 1e9 == NOW
+    assert (found.id, found.output, found.model, found.replica) == ("turn_2", "Hello.", "small", "gateway-1")
+    assert found.created.ToNanoseconds() / 1e9 == NOW
     near = pb.CacheReport(
         status=pb.CACHE_STATUS_HIT, level="near", age_seconds=10.25, key=KEY, ttl_seconds=3600, stale_seconds=60
     )
-    assert told.cache == near
+    assert found.cache == near
 
 
 def test_what_was_learned_is_not_changed_by_being_repeated() -> None:
     near = knowing(turn())
-    ages = [found.response.cache.age_seconds for _ in range(2) if (found := near.find(turn(), caller(), 100.125))]
+    ages = [found.cache.age_seconds for _ in range(2) if (found := near.find(turn(), caller(), 100.125))]
     assert ages == [10.125, 10.125]
 
 
@@ -79,6 +85,7 @@ def test_what_was_learned_is_not_changed_by_being_repeated() -> None:
         {"tags": ["prices"]},
         {"mode": pb.CACHE_MODE_BYPASS},
         {"mode": pb.CACHE_MODE_REFRESH},
+        {"ttl_seconds": 60},
     ],
 )
 def test_who_asks_otherwise_is_not_given_it(other: dict[str, Any]) -> None:
@@ -109,9 +116,7 @@ def test_tags_that_were_asked_with_too_do_not_matter_but_others_do() -> None:
 def test_whether_caches_may_share_it_says_the_one_who_asks() -> None:
     near = knowing(turn(public=True))
     told = [
-        found.response.cache.public
-        for public in (True, False)
-        if (found := near.find(turn(public=public), caller(), 100.1))
+        found.cache.public for public in (True, False) if (found := near.find(turn(public=public), caller(), 100.1))
     ]
     assert told == [True, False]
 
@@ -168,3 +173,13 @@ def test_what_was_replaced_is_not_repeated_under_whichever_tags() -> None:
     assert near.find(turn(), caller(), 100.1) is None
     near.learn(turn(), caller(), answer(), asked_at=100.05)
     assert near.find(turn(), caller(), 100.1) is None, "it was asked for before it was replaced"
+
+
+def test_what_a_repetition_saved_is_counted() -> None:
+    metrics = Metrics()
+    near = near_turns(metrics)
+    near.learn(turn(), caller(), answer(), asked_at=100.0)
+    near.find(turn(), caller(), 100.1)
+    near.find(turn(task="Say goodbye."), caller(), 100.1)
+    assert metrics.registry.get_sample_value("shoal_near_cache_hits_total") == 1
+    assert metrics.registry.get_sample_value("shoal_near_cache_saved_tokens_total", {"kind": "output"}) == 3
