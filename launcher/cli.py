@@ -137,7 +137,7 @@ def run(service: str) -> None:
     serve, kind = run_of(service), settings_of(service)
     gc.freeze()
     gc.enable()
-    # About a sixth less CPU for the limiter than asyncio's own loop takes; see docs/adr/0017.
+    # A sixth less CPU for a call than asyncio's own loop takes; see docs/adr/0017.
     uvloop.run(serve(loaded(kind, os.environ)))
 
 

@@ -72,7 +72,8 @@ class Planner:
         table, backing = self._topology, self._backing()
         stores = [name for name in backing if name != "model"]
         yield from backing.values()
-        # These two look into their tables as they start; the others not before the first call, so before Envoy.
+        # These two look into their tables as they start. The others look at nothing until they are called, which Envoy,
+        # the last to start, lets happen.
         yield from self._replicas(table.ratelimit, needs=[*stores, "migrate"])
         yield from self._replicas(table.cache, needs=[*stores, "migrate"])
         yield from self._replicas(table.agent)

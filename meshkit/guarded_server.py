@@ -29,7 +29,9 @@ class GuardedServer(grpc.aio.Server):
     An interceptor would do the same at every call, for the price of two coroutines each time; see docs/adr/0011.
     """
 
-    def __init__(self, server: grpc.aio.Server, guard: Guard | None) -> None:
+    def __init__(self, server: grpc.aio.Server, guard: Guard | None, *, most_bytes: int) -> None:
+        """`most_bytes` is what a message that is received may have."""
+        self.most_bytes = most_bytes
         self._server = server
         self._guard = guard
         self._services: list[_GuardedHandlers] = []

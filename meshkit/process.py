@@ -76,26 +76,25 @@ class Process:
         services: Sequence[str],
         *,
         beside: Sequence[Listening] = (),
-        http1_port: int = 0,
+        http1_port: int,
     ) -> None:
         """Serves the named services on the process's port, those `beside` it on theirs, and all of them over HTTP/1.1
-        on `http1_port` if there is one, until the process is told to stop; then drains all at once. The process's own
-        port is the last to open. Whatever happens, every server has stopped and every call has ended in the end.
+        on `http1_port`, until the process is told to stop; then drains all at once. The process's own port is the last
+        to open. Whatever happens, every server has stopped and every call has ended in the end.
 
         Raises OSError if a port is busy.
         """
         tls = self.settings.mesh_tls()
-        all_servers = (*beside, Listening(server, self.settings.port, services))
+        own = Listening(server, self.settings.port, services)
         async with AsyncExitStack() as started:
             started.push_async_callback(self.calls.end_running)
-            drains: list[Callable[..., Awaitable[None]]] = []
-            if http1_port:
-                terms = Terms([each.server for each in all_servers], is_serving=lambda: self.ready)
-                http1 = await started.enter_async_context(
-                    listening(terms, port=http1_port, tls=tls.server_context() if tls else None)
-                )
-                drains.append(http1.drain)
-            for each in all_servers:
+            # Its own server first: both have a health service, and the one that is asked there is its own.
+            terms = Terms([server, *(each.server for each in beside)], is_serving=lambda: self.ready)
+            http1 = await started.enter_async_context(
+                listening(terms, port=http1_port, tls=tls.server_context() if tls else None)
+            )
+            drains: list[Callable[..., Awaitable[None]]] = [http1.drain]
+            for each in (*beside, own):
                 health = await serve.start(each.server, port=each.port, services=each.services, tls=tls)
                 started.push_async_callback(each.server.stop, None)
                 drains.append(partial(serve.drain, each.server, health))

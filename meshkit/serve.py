@@ -31,7 +31,7 @@ log = structlog.get_logger()
 def new_server(guard: Guard | None = None, *, max_request_bytes: int = MAX_MESSAGE_BYTES) -> GuardedServer:
     """A server with `guard` around our own services. Larger requests are refused with RESOURCE_EXHAUSTED unread."""
     options = (*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes))
-    return GuardedServer(grpc.aio.server(options=options), guard)
+    return GuardedServer(grpc.aio.server(options=options), guard, most_bytes=max_request_bytes)
 
 
 def on_stop_signals(tell: Callable[[], object]) -> None:

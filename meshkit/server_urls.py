@@ -6,7 +6,7 @@ the rest of that.
 
 import re
 
-_PLAIN_REDIS = re.compile(r"redis://[a-z0-9.-]+:[1-9]\d{0,4}(/\d{1,3})?")
+_PLAIN_REDIS = re.compile(r"redis://[a-z0-9.-]+:[1-9]\d{0,3}(/\d{1,3})?")
 
 
 def check_redis_url(url: str) -> None:

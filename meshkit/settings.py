@@ -17,7 +17,11 @@ PREFIX = "SHOAL_"
 CLIENTS_OWN = ("SHOAL_URL", "SHOAL_KEY")
 """What examples keep the address and the key of a client in: no settings, and no slips of the pen."""
 
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+HIGHEST_PORT = 65535
+HTTP1_OFFSET = 500
+"""Envoy asks a service so far above its port, as the table of ports in docs/architecture.md has it."""
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=HIGHEST_PORT)]
 
 
 class SettingsError(Exception):
@@ -148,10 +152,20 @@ class GrpcServiceSettings(ServiceSettings, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             ge=0,
-            le=65535,
-            description="The port on 127.0.0.1 where Envoy asks this process, in gRPC over HTTP/1.1. 0: nowhere.",
+            le=HIGHEST_PORT,
+            description="The port on 127.0.0.1 where Envoy asks this process, in gRPC over HTTP/1.1. 0: 500 above "
+            "SHOAL_PORT, as in the table of ports.",
         ),
     ] = 0
+
+    @property
+    def envoys_port(self) -> int:
+        """Where Envoy asks this process."""
+        return self.http1_port or self.port + HTTP1_OFFSET
+
+    def faults(self) -> list[str]:
+        too_high = [f"{variable_of('http1_port')} must be set: {HTTP1_OFFSET} above {self.port} there is no port"]
+        return [*super().faults(), *(too_high if self.envoys_port > HIGHEST_PORT else [])]
 
 
 S = TypeVar("S", bound=Settings)

@@ -10,6 +10,9 @@ from envoyconf.routes import front_routes, inner_routes, redirect_routes
 from envoyconf.tls import front_socket, inner_socket
 from envoyconf.topology import LOOPBACK, Topology
 
+TIMEOUT_HEADER = "x-shoal-timeout"
+"""What our servers read beside `grpc-timeout`, in the same form."""
+
 
 def listeners(topology: Topology) -> list[EnvoyObject]:
     """With TLS, the front door is on the TLS port, and the plain port only points there."""
@@ -69,6 +72,7 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         inner_routes(topology),
         [router()],
         codec_type="AUTO",
+        early_header_mutation_extensions=[callers_deadline()],
         # Our services speak HTTP/1.1, the command line HTTP/2.
         http_protocol_options={"enable_trailers": True},
         # A caller waits in silence when its connection is out of streams: allow more than there can be calls.
@@ -106,7 +110,7 @@ def public_connection_manager(
         routes,
         filters,
         codec_type="AUTO",
-        early_header_mutation_extensions=[without_our_headers()],
+        early_header_mutation_extensions=[without_our_headers(), callers_deadline()],
         **client_address(topology.trusted_hops),
         **path_hygiene(),
         max_request_headers_kb=32,
@@ -155,6 +159,16 @@ def without_our_headers() -> EnvoyObject:
         "without_our_headers",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[{"remove_on_match": {"key_matcher": {"prefix": "x-shoal-"}}}],
+    )
+
+
+def callers_deadline() -> EnvoyObject:
+    """Keeps what a caller grants, if he says it: the router writes into `grpc-timeout` how long its route may take."""
+    granted = {"key": TIMEOUT_HEADER, "value": "%REQ(GRPC-TIMEOUT)%"}
+    return extension(
+        "callers_deadline",
+        "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=[{"append": {"header": granted, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}],
     )
 
 

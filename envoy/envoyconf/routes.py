@@ -149,8 +149,9 @@ def surface_of(path: str) -> str:
 def route(topology: Topology, match: EnvoyObject, cluster: str, *, retry_on: str) -> EnvoyObject:
     """A route for answers that may be long streams: bounded by silence and in sum, not by Envoy's default 15 s.
 
-    A caller's own deadline (grpc-timeout) is kept by our servers. Envoy would reset a stream that has begun, at the
-    moment when the caller gives up by itself, and make an INTERNAL of the DEADLINE_EXCEEDED.
+    A caller's own deadline (grpc-timeout) is kept by our servers, to whom the listeners hand it on. Envoy would reset a
+    stream that has begun, at the moment when the caller gives up by itself, and make an INTERNAL of the
+    DEADLINE_EXCEEDED.
     """
     longest = f"{topology.stream_max_seconds + BACKSTOP_SECONDS:g}s"
     action: EnvoyObject = {

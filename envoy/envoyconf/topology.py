@@ -1,4 +1,4 @@
-"""The one table of the mesh: who listens on which port of 127.0.0.1, and how Envoy asks for its health."""
+"""The one table of the mesh: who listens on which ports of 127.0.0.1."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Identical processes behind Envoy, one port each."""
+    """Identical processes behind Envoy, one place in the row of ports each."""
 
     name: str
     protocol: Protocol

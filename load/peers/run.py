@@ -19,7 +19,10 @@ from load.peers.mesh import CONFIGURATIONS, Shoal
 from load.peers.results import Results
 
 _HERE = Path(__file__).parent
-_BIFROST = "the proxy of Go's modules answers 403 to github.com/maximhq/bifrost/transports, as not available"
+_BIFROST = (
+    "it could not be pinned: when this was written, the proxy of Go's modules answered 403 to "
+    "github.com/maximhq/bifrost/transports, as not available"
+)
 
 
 async def measured(command: str, *, rounds: int, seconds: int, only: Callable[[str], bool]) -> Results:

@@ -61,7 +61,9 @@ def price(results: Results) -> Table:
         "One replica, with Envoy and without",
         ("load", "asked", "calls/s, median", "p50, ms", "lowest", "highest", "p99, ms", "lowest", "highest"),
         note="Without: ghz calls the agent's own port with an identity that was signed before; with: Envoy, and the "
-        "limiter's decision on the key. Where callers wait for slots, a call that arrives later only waits less.",
+        "limiter's decision on the key. An agent answers ghz by grpc.aio, and Envoy over HTTP/1.1, which costs it less "
+        "(docs/adr/0017): what stands between is a little more than the difference. Where callers wait for slots, a "
+        "call that arrives later only waits less.",
     )
     for series in (FULL, LIGHT):
         for name, cell in (("the agent itself", results.without_envoy(series)), ("Envoy", results.one(series))):

@@ -40,10 +40,12 @@ class Call:
         self._metadata = framing.lines(metadata)
         self._exchange = Exchange(method.most_bytes)
         self._seconds = math.inf if timeout is None else timeout
-        self._timer: asyncio.TimerHandle | None = None
+        self._until: float | None = None
+        """The deadline by the loop's time, once the call has begun and if it has one."""
+        self._timer: asyncio.Handle | None = None
 
     async def initial_metadata(self) -> Metadata:
-        """Raises AioRpcError if the answer does not begin."""
+        """Of a call that has begun; before that it waits for ever. Raises AioRpcError if the answer does not begin."""
         return await self._exchange.head()
 
     def cancel(self) -> None:
@@ -54,7 +56,9 @@ class Call:
     async def _begin(self, length: bytes, body: bytes = b"", *, is_whole: bool) -> ClientConnection:
         """Sends what comes first. Raises AioRpcError if there is no connection."""
         if self._seconds < math.inf:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+            loop = asyncio.get_running_loop()
+            self._until = loop.time() + self._seconds
+            self._timer = loop.call_later(self._seconds, self._expire)
         try:
             connection = await self._method.pool.take(self._seconds)
         except OSError as error:
@@ -68,12 +72,11 @@ class Call:
         return connection
 
     def _head(self, length: bytes) -> bytes:
-        until = b"" if self._timer is None else b"grpc-timeout: %b\r\n" % self._left().encode()
-        return b"%b%b\r\n%b%b\r\n" % (self._method.head, length, until, self._metadata)
-
-    def _left(self) -> str:
-        assert self._timer is not None  # noqa: S101 - the caller has looked
-        return framing.timeout_value(max(0.0, self._timer.when() - asyncio.get_running_loop().time()))
+        granted = b""
+        if self._until is not None:
+            left = max(0.0, self._until - asyncio.get_running_loop().time())
+            granted = b"grpc-timeout: %b\r\n" % framing.timeout_value(left).encode()
+        return b"%b%b\r\n%b%b\r\n" % (self._method.head, length, granted, self._metadata)
 
     def _expire(self) -> None:
         self._exchange.fail(grpc.StatusCode.DEADLINE_EXCEEDED, _LATE)

@@ -15,8 +15,6 @@ _LOST = "the connection was lost"
 class Owner(Protocol):
     """Whoever gives connections to calls."""
 
-    def opened(self, connection: "ClientConnection") -> None: ...
-
     def freed(self, connection: "ClientConnection") -> None:
         """It can take another call."""
         ...
@@ -84,13 +82,15 @@ class ClientConnection(asyncio.Protocol):
         self._transport.abort()
 
     def close(self) -> None:
+        """A call that is under way fails, even if its request is not sent yet."""
+        if self._exchange is not None:
+            self._exchange.fail(grpc.StatusCode.UNAVAILABLE, "the channel was closed")
         self._transport.close()
 
     # What asyncio and httptools tell; the names are theirs.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._owner.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.lost(self)

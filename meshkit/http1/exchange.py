@@ -6,7 +6,7 @@ from typing import Protocol
 import grpc
 
 from meshkit.http1 import framing
-from meshkit.http1.framing import CallError, Header, Messages, Metadata
+from meshkit.http1.framing import CONTENT_TYPE, CallError, Header, Messages, Metadata
 
 _OF_HTTP = {
     400: grpc.StatusCode.INTERNAL,
@@ -45,6 +45,8 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._line: Line | None = None
         self._is_held = False
+        self._is_grpc = False
+        """Whether what comes are messages. Envoy says in plain text what kept it from asking anybody."""
 
     def made_on(self, line: Line) -> None:
         self._line = line
@@ -53,9 +55,12 @@ class Exchange:
 
     def receive_head(self, headers: list[Header]) -> None:
         self._headers = headers
+        self._is_grpc = dict(headers).get(b"content-type", b"").startswith(CONTENT_TYPE)
         self._tell()
 
     def receive(self, data: bytes) -> None:
+        if not self._is_grpc:
+            return
         try:
             self._messages.feed(data)
         except CallError as error:
@@ -115,6 +120,7 @@ class Exchange:
         """The message of a call that has one, when all is known. Raises AioRpcError, also if one too many comes, before
         the call is over."""
         while not self.is_over and len(self._messages) <= 1:
+            self._hold(is_held=False)  # However large it is, its status comes behind it.
             await self._news()
         self.check()
         if len(self._messages) != 1:

@@ -15,6 +15,8 @@ Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 """Bytes are the values of names that end in -bin."""
 Header: TypeAlias = tuple[bytes, bytes]
 
+CONTENT_TYPE = b"application/grpc"
+"""What the type of every body begins with."""
 PREFIX_BYTES = 5
 """Before each message: a flag that says whether it is compressed, and its length."""
 MOST_WAITING = 64
@@ -24,12 +26,14 @@ MOST_WAITING_BYTES = 1 << 20
 
 _NOT_METADATA = frozenset(
     b"connection content-length content-type grpc-accept-encoding grpc-encoding grpc-message grpc-status grpc-timeout "
-    b"host keep-alive te trailer transfer-encoding user-agent".split()
+    b"host keep-alive proxy-connection te trailer transfer-encoding upgrade user-agent x-shoal-timeout".split()
 )
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _MESSAGE_SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 """What gRPC leaves as it is in `grpc-message`."""
+_TIMEOUTS = (b"grpc-timeout", b"x-shoal-timeout")
+"""Behind Envoy the first is how long its route may take, and the second what the caller said."""
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MOST_TIMEOUT = 99_999_999
 _CODES = {b"%d" % code.value[0]: code for code in grpc.StatusCode}
@@ -127,6 +131,8 @@ def lines(metadata: Metadata) -> bytes:
 
 def _line(pair: tuple[str, str | bytes]) -> bytes:
     name, value = pair
+    if name.endswith("-bin") is not isinstance(value, bytes):
+        raise ValueError(f"{name!r} cannot be sent as metadata: names that end in -bin have bytes, all others text")
     text = base64.b64encode(value).rstrip(b"=").decode() if isinstance(value, bytes) else value
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(text):
         raise ValueError(f"{name!r} cannot be sent as metadata: lower case names, printable ASCII values")
@@ -157,6 +163,11 @@ def _pairs(name: bytes, value: bytes) -> Iterator[tuple[str, str | bytes]]:
             )
         except binascii.Error:
             raise CallError(grpc.StatusCode.INTERNAL, f"The value of {name.decode('latin-1')} is no base64.") from None
+
+
+def granted_in(headers: Iterable[Header]) -> float | None:
+    """The seconds that a call may take, the least that is said; None if nothing is. Raises CallError if one is none."""
+    return min((timeout_in(value) for name, value in headers if name in _TIMEOUTS), default=None)
 
 
 def timeout_in(value: bytes) -> float:

@@ -45,11 +45,6 @@ class Pool:
 
     # What connections tell.
 
-    def opened(self, connection: ClientConnection) -> None:
-        self._open.add(connection)
-        if self._is_closed:
-            connection.close()
-
     def freed(self, connection: ClientConnection) -> None:
         self._free.append(connection)
         if self._looks is None:
@@ -79,4 +74,9 @@ class Pool:
                 )
         except OSError as error:  # One of TLS and a timeout are such, too.
             raise OSError(f"{self._address} cannot be reached: {str(error) or 'it does not answer'}") from None
+        if self._is_closed:
+            connection.close()
+        if connection.is_open:
+            # Not before: of one whose caller has stopped waiting meanwhile, not every loop tells that it is lost.
+            self._open.add(connection)
         return connection

@@ -11,6 +11,10 @@ import structlog
 from meshkit.http1 import framing
 from meshkit.http1.framing import CallError, Header, Messages, Metadata
 
+Handler = Any
+"""A grpc.RpcMethodHandler for serialised requests, whose behaviour is asynchronous; the published types know only
+synchronous ones."""
+
 log = structlog.get_logger()
 
 
@@ -43,8 +47,8 @@ class ServerCall:
     The head of an answer waits for a first message that is there at once, so that most answers are one packet.
     """
 
-    def __init__(self, wire: Wire, handler: Any, headers: list[Header], *, most_bytes: int) -> None:
-        """`handler` is a grpc.RpcMethodHandler for serialised requests. Raises CallError for headers that are wrong."""
+    def __init__(self, wire: Wire, handler: Handler, headers: list[Header], *, most_bytes: int) -> None:
+        """Raises CallError for headers that are wrong."""
         self._wire = wire
         self._handler = handler
         self._metadata = framing.metadata_in(headers)
@@ -65,8 +69,8 @@ class ServerCall:
         self._task: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        if (timeout := dict(headers).get(b"grpc-timeout")) is not None:
-            self._wait_until(framing.timeout_in(timeout))
+        if (granted := framing.granted_in(headers)) is not None:
+            self._wait_until(granted)
 
     # What comes from the caller.
 

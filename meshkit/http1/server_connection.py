@@ -1,22 +1,24 @@
 """One connection of Envoy's to a process of ours: calls, one after the other."""
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import grpc
 import httptools
 import structlog
 
-from meshkit.http1.framing import CallError, Header
-from meshkit.http1.server_call import ServerCall
+from meshkit.http1.framing import CONTENT_TYPE, CallError, Header
+from meshkit.http1.server_call import Handler, ServerCall
 
-CONTENT_TYPE = b"application/grpc"
 HEALTH_PATH = b"/health"
 MOST_HEADER_BYTES = 64 << 10
 """Of one request, and of its trailers, give or take one packet; Envoy lets fewer pass."""
+MOST_REFUSED_BYTES = 16 << 20
+"""How much is read of a request that has its answer, so that the answer is not lost."""
 MOST_UNSENT_BYTES = 64 << 10
 """How much of an answer may wait here before its handler has to."""
 KERNEL_BYTES = 256 << 10
@@ -25,7 +27,10 @@ IDLE_SECONDS = 75.0
 """How long a connection may wait for its next call: longer than Envoy keeps it (30 s), so that none meets a closing
 one."""
 ARRIVAL_SECONDS = 180.0
-"""How long one may stand still in the middle of a request; Envoy gives one up sooner."""
+"""How long a request may take to arrive that is not read as a stream; Envoy gives one up sooner."""
+
+LAST_SECONDS = 10.0
+"""The same for one whose head is not there when the process begins to leave, and for what nobody wants to read."""
 
 log = structlog.get_logger()
 
@@ -38,25 +43,33 @@ class Terms:
     """Whose methods are served."""
     is_serving: Callable[[], bool]
     """What the health check is told."""
-    most_bytes: int = 4 << 20
-    """Of a message that is received."""
-    _found: dict[bytes, Any] = field(default_factory=dict)
+    _found: dict[bytes, "Served"] = field(default_factory=dict, init=False, repr=False)
 
-    def find(self, path: bytes) -> Any:
-        """The handler of a method by its path; None if there is none."""
-        handler = self._found.get(path)
-        if handler is None:
-            method = path.decode("latin-1")
-            handler = next((found for each in self.servers if (found := each.find(method))), None)
-            if handler is not None:
-                self._found[path] = handler
-        return handler
+    def find(self, path: bytes) -> "Served | None":
+        """The method with this path; None if there is none."""
+        if path not in self._found:
+            for each in self.servers:
+                if (handler := each.find(path.decode("latin-1"))) is not None:
+                    return self._found.setdefault(path, Served(handler, each.most_bytes))
+        return self._found.get(path)
+
+
+class Served(NamedTuple):
+    """A method of a server."""
+
+    handler: Handler
+    most_bytes: int
 
 
 class Methods(Protocol):
     """What a server offers."""
 
-    def find(self, method: str) -> Any:
+    @property
+    def most_bytes(self) -> int:
+        """Of a message that it receives."""
+        ...
+
+    def find(self, method: str) -> Handler | None:
         """The grpc.RpcMethodHandler of a path, for serialised requests; None if there is none."""
         ...
 
@@ -85,12 +98,14 @@ class ServerConnection(asyncio.Protocol):
         """Whether a request has begun and not ended."""
         self._is_refused = False
         """Whether the rest of the request that arrives is of no interest."""
+        self._refused_bytes = 0
+        """What came of such rests."""
         self._ends = False
         """Whether it closes once the call that is under way, if any, has its answer."""
         self._room: asyncio.Future[None] | None = None
         """Set while too much waits to be sent."""
         self._since = self._loop.time()
-        """When something last came in, or the last call ended."""
+        """When the request that arrives began, or the last call ended."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -114,7 +129,6 @@ class ServerConnection(asyncio.Protocol):
             room.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self._since = self._loop.time()
         self._unread_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -133,6 +147,7 @@ class ServerConnection(asyncio.Protocol):
         if self._call is not None or self._transport.is_closing():
             raise ValueError("a request begins before the one before has its answer, or after the last")
         self._path, self._headers = b"", []
+        self._since = self._loop.time()
         self._is_arriving, self._is_refused = True, False
 
     def on_url(self, url: bytes) -> None:
@@ -143,14 +158,19 @@ class ServerConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._ends = self._ends or not self._parser.should_keep_alive()
-        if self._path == HEALTH_PATH or not self._is_grpc():
+        if self._path == HEALTH_PATH:
             return
-        handler = self._terms.find(self._path)
-        if handler is None:
+        if not self._is_grpc():
+            # Also keeps away pages in browsers, which may send no such type to another origin.
+            self._ends, self._is_refused = True, True
+            self._answer_plainly("415 Unsupported Media Type", "gRPC is spoken here")
+            return
+        served = self._terms.find(self._path)
+        if served is None:
             self._refuse(CallError(grpc.StatusCode.UNIMPLEMENTED, "This method is not served."))
             return
         try:
-            self._call = ServerCall(self, handler, self._headers, most_bytes=self._terms.most_bytes)
+            self._call = ServerCall(self, served.handler, self._headers, most_bytes=served.most_bytes)
         except CallError as error:
             self._refuse(error)
             return
@@ -159,20 +179,23 @@ class ServerConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._unread_bytes = 0
-        if self._call is not None:
-            self._told(lambda call: call.receive(body))
+        if self._is_refused:
+            self._refused_bytes += len(body)
+            if self._refused_bytes > MOST_REFUSED_BYTES:
+                self._transport.abort()
+        elif self._call is not None:
+            self._tell(self._call, self._call.receive, body)
 
     def on_message_complete(self) -> None:
         self._is_arriving, self._unread_bytes = False, 0
         if self._is_refused:
             self._transport.close()
         elif self._call is not None:
-            self._told(lambda call: call.receive_end())
+            self._tell(self._call, self._call.receive_end)
         elif self._path == HEALTH_PATH:
             self._answer_plainly(*(("200 OK", "serving") if self._terms.is_serving() else _NOT_SERVING))
-        else:
-            # Also keeps away pages in browsers, which may send no such type to another origin.
-            self._answer_plainly("415 Unsupported Media Type", "gRPC is spoken here")
+            if self._ends:
+                self._transport.close()
 
     # How a call sends its answer.
 
@@ -221,19 +244,21 @@ class ServerConnection(asyncio.Protocol):
 
     def is_overdue(self, now: float) -> bool:
         """Whether whoever is at the other end has had time enough. `now` is the loop's time."""
-        if self._is_arriving and not (self._call is not None and self._call.reads_stream):
-            return now - self._since > ARRIVAL_SECONDS
-        return self._call is None and now - self._since > IDLE_SECONDS
+        if not self._is_arriving:
+            limit = IDLE_SECONDS if self._call is None else math.inf
+        elif self._call is None:
+            limit = LAST_SECONDS if self._ends else ARRIVAL_SECONDS
+        else:
+            limit = math.inf if self._call.reads_stream else ARRIVAL_SECONDS
+        return now - self._since > limit
 
     def _is_grpc(self) -> bool:
-        said = dict(self._headers).get(b"content-type", b"")
-        return self._parser.get_method() == b"POST" and said.startswith(CONTENT_TYPE)
+        said = dict(self._headers).get(b"content-type", b"").lower()
+        return self._parser.get_method() == b"POST" and said in _TYPES
 
-    def _told(self, tell: Callable[[ServerCall], None]) -> None:
-        call = self._call
-        assert call is not None  # noqa: S101 - looked at by those who call this
+    def _tell(self, call: ServerCall, receive: Callable[..., None], *what: bytes) -> None:
         try:
-            tell(call)
+            receive(*what)
         except CallError as error:
             call.refuse(error)
 
@@ -244,8 +269,7 @@ class ServerConnection(asyncio.Protocol):
     def _answer_plainly(self, status: str, text: str) -> None:
         head = f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {len(text)}\r\n"
         self.send((head + ("connection: close\r\n" if self._ends else "") + "\r\n" + text).encode())
-        if self._ends:
-            self._transport.close()
 
 
+_TYPES = (CONTENT_TYPE, CONTENT_TYPE + b"+proto")
 _NOT_SERVING = ("503 Service Unavailable", "not serving")

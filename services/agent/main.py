@@ -108,7 +108,7 @@ async def run(settings: AgentSettings) -> None:
         )
         server = this.new_server()
         agent_pb2_grpc.add_AgentServiceServicer_to_server(servicer, server)
-        await this.serve(server, [SERVICE], http1_port=settings.http1_port)
+        await this.serve(server, [SERVICE], http1_port=settings.envoys_port)
 
 
 def _turn_runner(

@@ -77,7 +77,7 @@ async def run(settings: CacheSettings) -> None:
         )
         server = mine.new_server()
         cache_pb2_grpc.add_CacheServiceServicer_to_server(servicer, server)
-        await mine.serve(server, [SERVICE], http1_port=settings.http1_port)
+        await mine.serve(server, [SERVICE], http1_port=settings.envoys_port)
 
 
 @asynccontextmanager

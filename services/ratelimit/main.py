@@ -83,7 +83,7 @@ async def run(settings: RatelimitSettings) -> None:
             server,
             [servicer.SERVICE],
             beside=[_listening_for_envoys(for_envoys, settings.envoy_port)],
-            http1_port=settings.http1_port,
+            http1_port=settings.envoys_port,
         )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from envoyconf.topology import LOOPBACK
 from meshkit.http1.server import listening
 from meshkit.http1.server_connection import Methods, Terms
 from meshkit.mesh_tls import MeshTls
-from meshkit.serve import new_server
+from meshkit.serve import MAX_MESSAGE_BYTES, new_server
 from shoal.external import rls_pb2, rls_pb2_grpc
 
 LIMITED_KEY = "sk-shoal-limited"
@@ -41,9 +42,10 @@ SERVING = b"\x08\x01"
 
 @dataclass
 class ScriptedLimiter(rls_pb2_grpc.RateLimitServiceServicer):
-    """Lets everybody pass as `signed-identity`, but for a few keys; remembers what it was asked."""
+    """Lets everybody pass under one identity, but for a few keys; remembers what it was asked."""
 
     asked: list[Pairs] = field(default_factory=list)
+    identity: str = "signed-identity"
 
     async def ShouldRateLimit(  # noqa: N802 - the protocol's name
         self, request: rls_pb2.RateLimitRequest, context: Context
@@ -59,7 +61,7 @@ class ScriptedLimiter(rls_pb2_grpc.RateLimitServiceServicer):
                 await context.abort(grpc.StatusCode.INTERNAL, "broken")
             case key if key == HANGING_KEY:
                 await asyncio.Event().wait()
-        return answer(OK, request={"x-shoal-identity": "signed-identity"}, response={"ratelimit": '"free";r=9;t=1'})
+        return answer(OK, request={"x-shoal-identity": self.identity}, response={"ratelimit": '"free";r=9;t=1'})
 
 
 def answer(
@@ -106,6 +108,7 @@ class EchoAgent:
     arrived: Pairs
     """The agent and the method of each call, in their order."""
     draining: bool = False
+    most_bytes: int = MAX_MESSAGE_BYTES
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def find(self, method: str) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
@@ -113,11 +116,11 @@ class EchoAgent:
             return grpc.unary_unary_rpc_method_handler(serving, response_serializer=bytes)
         if not method.startswith("/shoal.agent.v1."):
             return None
-        self.arrived.append((self.name, method))
-        return grpc.unary_stream_rpc_method_handler(self.serve, response_serializer=bytes)
+        return grpc.unary_stream_rpc_method_handler(partial(self.serve, method), response_serializer=bytes)
 
-    async def serve(self, request: bytes, context: Context) -> None:
+    async def serve(self, method: str, request: bytes, context: Context) -> None:
         """A stream of one message is what a single answer is to its caller."""
+        self.arrived.append((self.name, method))
         metadata = [(key, str(value)) for key, value in context.invocation_metadata() or ()]
         asked = dict(metadata).get("x-status", "UNAVAILABLE" if self.draining else "OK")
         if HOLD in metadata:

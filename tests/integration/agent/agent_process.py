@@ -74,6 +74,7 @@ def agent_process(folder: Path, *, redis_url: str, model_url: str, **settings: s
     environ = {
         "SHOAL_REPLICA": REPLICA,
         "SHOAL_PORT": str(port),
+        "SHOAL_HTTP1_PORT": str(free_port()),
         "SHOAL_METRICS_PORT": str(metrics_port),
         "SHOAL_MESH_SECRET_FILE": str(secret_file),
         "SHOAL_MESH_ADDRESS": f"127.0.0.1:{free_port()}",

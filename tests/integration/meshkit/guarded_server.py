@@ -30,6 +30,7 @@ EXECUTE = f"/{AGENT}/Execute"
 EXECUTE_STREAM = f"/{AGENT}/ExecuteStream"
 PUBLISH = f"/{CACHE}/Publish"
 TIMEOUT_SECONDS = 20.0
+LONGEST_SECONDS = 900.0
 
 Responses = AsyncGenerator[pb.ExecuteStreamResponse, None]
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,6 +64,17 @@ async def messages(call: Any) -> AsyncIterator[Any]:
 async def to_its_end(call: Any) -> None:
     async for _ in messages(call):
         pass
+
+
+async def until_answered(ask: Callable[[], Awaitable[object]]) -> None:
+    """Returns when a call succeeds, as it does once Envoy has found the server."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            try:
+                await ask()
+                return
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.05)
 
 
 @dataclass
@@ -161,7 +173,7 @@ class GuardedServer:
 
 @asynccontextmanager
 async def guarded_server(
-    transport: Transport, *, longest_seconds: float = 900, slow_client_seconds: float = 30
+    transport: Transport, *, longest_seconds: float = LONGEST_SECONDS, slow_client_seconds: float = 30
 ) -> AsyncIterator[GuardedServer]:
     metrics, agent, cache = Metrics(), Agent(), Cache()
     guard = CallGuard(

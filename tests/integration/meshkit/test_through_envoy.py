@@ -36,6 +36,7 @@ from tests.integration.meshkit.guarded_server import (
     guarded_server,
     messages,
     to_its_end,
+    until_answered,
 )
 from tests.mesh_identity import signed
 from tests.refusal import refusal
@@ -70,14 +71,8 @@ async def until_both_are_known(server: GuardedServer) -> None:
         return
         yield
 
-    for ask in (lambda: execute(server), lambda: publish(server, nothing())):
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while True:
-                try:
-                    await ask()
-                    break
-                except grpc.aio.AioRpcError:
-                    await asyncio.sleep(0.05)
+    await until_answered(lambda: execute(server))
+    await until_answered(lambda: publish(server, nothing()))
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from load.measuring.ports import free_port
 from meshkit.channel import open_http1_channel
 from meshkit.http1.server import listening
 from meshkit.http1.server_connection import Terms
 from meshkit.mesh_tls import MeshTls
+from services.ratelimit import envoy_request
 from shoal.external import rls_pb2_grpc
 from shoal.external.rls_pb2 import RateLimitRequest, RateLimitResponse
 from shoal.ratelimit.v1 import ratelimit_pb2, ratelimit_pb2_grpc
@@ -43,6 +45,7 @@ class Offer:
     """A server of one method."""
 
     handler: Any
+    most_bytes: int = envoy_request.MAX_BYTES
 
     def find(self, method: str) -> Any:
         return self.handler if method == METHOD else None
@@ -105,6 +108,19 @@ async def test_the_meshs_own_methods_are_guarded_there(limiter: RatelimitProcess
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.ListApiKeys(ratelimit_pb2.ListApiKeysRequest(), timeout=TIMEOUT_SECONDS)
         assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_question_that_is_too_large_is_refused_unread(limiter: RatelimitProcess) -> None:
+    async with asking(limiter.http1_port) as asker:
+        response = await asker.exchange(question(b"x" * (envoy_request.MAX_BYTES + 1)))
+        assert response.headers[b"grpc-status"] == b"8"
+
+
+async def test_the_health_of_each_is_told_there_too(limiter: RatelimitProcess) -> None:
+    async with open_http1_channel(f"127.0.0.1:{limiter.http1_port}") as channel:
+        check = health_pb2.HealthCheckRequest(service="shoal.ratelimit.v1.RateLimitService")
+        told = await health_pb2_grpc.HealthStub(channel).Check(check, timeout=TIMEOUT_SECONDS)
+    assert told.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_thousand_questions_at_once_are_answered(limiter: RatelimitProcess) -> None:

@@ -1,5 +1,6 @@
 """Settings: read once, bounded, and every fault told at once."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from meshkit.settings import (
     Description,
+    GrpcServiceSettings,
     Port,
     ServiceSettings,
     Settings,
@@ -116,6 +118,34 @@ def test_a_secret_that_cannot_be_read_is_a_fault_of_every_service() -> None:
     with pytest.raises(SettingsError) as raised:
         load(ServiceSettings, environ)
     assert raised.value.faults == ("SHOAL_MESH_SECRET_FILE: cannot read the file 'no/such/file'",)
+
+
+def service(folder: Path, port: str) -> dict[str, str]:
+    """What every service has to be told."""
+    secret_file = folder / "mesh-secret"
+    secret_file.write_bytes(b"s" * 32)
+    return {
+        "SHOAL_REPLICA": "one",
+        "SHOAL_PORT": port,
+        "SHOAL_METRICS_PORT": "9001",
+        "SHOAL_MESH_SECRET_FILE": str(secret_file),
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "port"), [({}, 8629), ({"SHOAL_HTTP1_PORT": "0"}, 8629), ({"SHOAL_HTTP1_PORT": "9"}, 9)]
+)
+def test_envoy_asks_500_above_a_services_port_unless_another_is_named(
+    told: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    assert load(GrpcServiceSettings, service(tmp_path, "8129") | told).envoys_port == port
+
+
+def test_where_there_is_no_port_500_above_one_has_to_be_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(GrpcServiceSettings, service(tmp_path, "65100"))
+    assert refused.value.faults == ("SHOAL_HTTP1_PORT must be set: 500 above 65100 there is no port",)
+    assert load(GrpcServiceSettings, service(tmp_path, "65100") | {"SHOAL_HTTP1_PORT": "9"}).envoys_port == 9
 
 
 def test_settings_are_frozen() -> None:

@@ -21,9 +21,6 @@ class Called:
         self.connection = ClientConnection(self)
         self.connection.connection_made(self.transport)
 
-    def opened(self, connection: ClientConnection) -> None:
-        self.told.append("opened")
-
     def freed(self, connection: ClientConnection) -> None:
         self.told.append("freed")
 

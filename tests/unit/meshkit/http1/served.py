@@ -27,11 +27,12 @@ class Served:
     cancelled: list[bytes] = field(default_factory=list)
     open: set[ServerConnection] = field(default_factory=set)
     serving: bool = True
+    most_bytes: int = MOST
     connection: ServerConnection = field(init=False)
 
     def __post_init__(self) -> None:
         self.may_go_on.set()
-        terms = Terms([self], is_serving=lambda: self.serving, most_bytes=MOST)
+        terms = Terms([self], is_serving=lambda: self.serving)
         self.connection = ServerConnection(terms, joins=self.open.add, leaves=self.open.discard)
         self.connection.connection_made(self.transport)
 

@@ -38,7 +38,7 @@ async def test_calls_are_made_one_after_the_other(called: Called) -> None:
         assert await exchange.only() == b"hello"
         assert ("x-replica", "one") in await exchange.head()
     assert called.transport.written == b"request" * 3
-    assert called.told == ["opened", "freed", "freed", "freed"]
+    assert called.told == ["freed", "freed", "freed"]
 
 
 async def test_an_answer_may_come_byte_by_byte(called: Called) -> None:
@@ -69,7 +69,7 @@ async def test_a_refusal_may_be_headers_alone(called: Called) -> None:
     error = await failure(exchange)
     assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "Not here.")
     assert ("x-why", "gone") in tuple(error.trailing_metadata())
-    assert called.told == ["opened", "freed"]
+    assert called.told == ["freed"]
 
 
 async def test_a_failure_comes_behind_the_messages_before_it(called: Called) -> None:
@@ -90,11 +90,12 @@ async def test_a_failure_comes_behind_the_messages_before_it(called: Called) -> 
         (b"200 OK", grpc.StatusCode.UNKNOWN),
     ],
 )
+@pytest.mark.parametrize("body", [b"", b"no", b"no healthy upstream"])
 async def test_an_answer_that_is_none_of_grpc_is_known_by_its_http_status(
-    called: Called, first_line: bytes, code: grpc.StatusCode
+    called: Called, first_line: bytes, code: grpc.StatusCode, body: bytes
 ) -> None:
     exchange = called.begin()
-    await called.receive(b"HTTP/1.1 %b\r\ncontent-length: 0\r\n\r\n" % first_line)
+    await called.receive(b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (first_line, len(body), body))
     assert (await failure(exchange)).code() is code
 
 
@@ -142,7 +143,7 @@ async def test_a_lost_connection_is_unavailable(called: Called) -> None:
     await called.receive(answer(b"one").partition(b"0\r\ngrpc-status")[0])
     await called.lose()
     assert (await failure(exchange)).code() is grpc.StatusCode.UNAVAILABLE
-    assert called.told == ["opened", "lost"]
+    assert called.told == ["lost"]
 
 
 async def test_a_connection_that_is_lost_before_its_call_is_unavailable_too(called: Called) -> None:
@@ -171,7 +172,7 @@ async def test_an_answer_that_says_so_is_the_last_of_its_connection(called: Call
     exchange = called.begin()
     await called.receive(answer(b"hello", headers=b"connection: close\r\n"))
     assert await exchange.only() == b"hello"
-    assert (called.transport.closed, called.told) == (True, ["opened"])
+    assert (called.transport.closed, called.told) == (True, [])
 
 
 @pytest.mark.parametrize("unasked", [answer(b"evil"), b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"])
@@ -182,7 +183,7 @@ async def test_what_nobody_asked_for_is_no_calls_answer(called: Called, unasked:
     await called.receive(*((b"".join(packets),) if together else packets))
     assert await exchange.only() == b"hello"
     assert called.transport.closed
-    assert called.told == ["opened", "freed"]
+    assert called.told == ["freed"]
 
 
 # Requests that are sent in parts.
@@ -194,7 +195,7 @@ async def test_a_request_may_follow_in_parts(called: Called) -> None:
     called.connection.end(b"-end")
     await called.receive(answer(b"hello"))
     assert await exchange.only() == b"hello"
-    assert (called.transport.written, called.told) == (b"request-more-end", ["opened", "freed"])
+    assert (called.transport.written, called.told) == (b"request-more-end", ["freed"])
 
 
 async def test_who_answers_before_the_end_of_a_request_gets_no_more_of_it(called: Called) -> None:
@@ -203,7 +204,7 @@ async def test_who_answers_before_the_end_of_a_request_gets_no_more_of_it(called
     assert (await failure(exchange)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     called.connection.end(b"-end")
     assert (called.transport.written, called.transport.closed) == (b"request", True)
-    assert called.told == ["opened"]
+    assert called.told == []
 
 
 async def test_a_request_waits_until_its_parts_are_on_their_way(called: Called) -> None:
@@ -255,3 +256,21 @@ async def test_few_messages_that_are_large_are_held_too(called: Called) -> None:
     called.begin()
     await called.receive(answer(b"x" * MOST, b"x").partition(b"0\r\ngrpc-status")[0])
     assert not called.transport.is_reading()
+
+
+async def test_a_message_on_its_own_is_read_to_its_status_however_large_it_is(called: Called) -> None:
+    exchange = Exchange(2 * MOST)
+    called.connection.begin(exchange, b"request", is_whole=True)
+    waiting = asyncio.create_task(exchange.only())
+    message, end, status = answer(b"x" * (MOST + 1)).partition(b"0\r\ngrpc-status")
+    await called.receive(message)
+    assert called.transport.is_reading()
+    await called.receive(end + status)
+    assert len(await waiting) == MOST + 1
+
+
+async def test_a_call_under_way_ends_with_its_connection_even_if_nothing_is_sent_yet(called: Called) -> None:
+    exchange = called.begin()
+    called.connection.close()
+    assert (await failure(exchange)).code() is grpc.StatusCode.UNAVAILABLE
+    assert called.transport.closed

@@ -113,6 +113,7 @@ def test_metadata_comes_back_as_it_was_sent(texts: list[tuple[str, str]], binari
         ("connection", "close"),
         ("grpc-status", "0"),
         ("host", "elsewhere"),
+        ("x-shoal-timeout", "1H"),
     ],
 )
 def test_what_would_be_read_as_something_else_is_not_sent(name: str, value: str) -> None:
@@ -120,8 +121,15 @@ def test_what_would_be_read_as_something_else_is_not_sent(name: str, value: str)
         framing.lines(((name, value),))
 
 
+@pytest.mark.parametrize("pair", [("x-bin", "text"), ("x", b"bytes")])
+def test_bytes_have_names_that_say_so_and_text_has_not(pair: tuple[str, str | bytes]) -> None:
+    with pytest.raises(ValueError, match="names that end in -bin have bytes"):
+        framing.lines([pair])
+
+
 def test_headers_about_the_transport_are_no_metadata() -> None:
-    headers = [(b"host", b"a"), (b"te", b"trailers"), (b"grpc-timeout", b"1S"), (b":path", b"/"), (b"x-a", b"1")]
+    timeouts = [(b"grpc-timeout", b"1S"), (b"x-shoal-timeout", b"1S")]
+    headers = [(b"host", b"a"), (b"te", b"trailers"), *timeouts, (b":path", b"/"), (b"x-a", b"1")]
     assert framing.metadata_in(headers) == (("x-a", "1"),)
 
 
@@ -147,6 +155,21 @@ def test_a_timeout_is_digits_and_a_unit(value: bytes, seconds: float) -> None:
 def test_a_timeout_that_is_none_is_refused(value: bytes) -> None:
     with pytest.raises(CallError):
         framing.timeout_in(value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], None),
+        ([(b"x-other", b"soon")], None),
+        ([(b"grpc-timeout", b"5S")], 5),
+        ([(b"x-shoal-timeout", b"5S")], 5),
+        ([(b"grpc-timeout", b"5S"), (b"x-shoal-timeout", b"1H")], 5),
+        ([(b"grpc-timeout", b"910000m"), (b"x-other", b"1S"), (b"x-shoal-timeout", b"0n")], 0),
+    ],
+)
+def test_the_least_that_is_said_is_granted(headers: list[framing.Header], seconds: float | None) -> None:
+    assert framing.granted_in(headers) == seconds
 
 
 @given(st.floats(min_value=0, max_value=99_999_999))

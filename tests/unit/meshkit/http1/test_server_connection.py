@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshkit.http1.framing import MOST_WAITING
-from meshkit.http1.server_connection import ARRIVAL_SECONDS, IDLE_SECONDS, MOST_HEADER_BYTES
+from meshkit.http1.server_connection import MOST_HEADER_BYTES, MOST_REFUSED_BYTES
 from tests.unit.meshkit.http1.served import MOST, Served
 from tests.unit.meshkit.http1.wire import byte_by_byte, chunk, framed, head, request, settled
 
@@ -78,7 +78,7 @@ async def test_a_method_that_there_is_not_is_unimplemented(served: Served) -> No
     assert (served.asked, served.answers()) == ([], [b"status 12"])
 
 
-@pytest.mark.parametrize("headers", [b"grpc-timeout: soon\r\n", b"x-any-bin: *\r\n"])
+@pytest.mark.parametrize("headers", [b"grpc-timeout: soon\r\n", b"x-shoal-timeout: 1S,2S\r\n", b"x-any-bin: *\r\n"])
 async def test_headers_that_are_wrong_are_refused(served: Served, headers: bytes) -> None:
     await served.send(request(b"Echo", b"hello", headers=headers))
     assert (served.asked, served.answers()) == ([], [b"status 13"])
@@ -189,10 +189,13 @@ async def test_one_who_asks_to_close_is_answered_first(served: Served) -> None:
 # Deadlines, and callers who leave or do not read.
 
 
+@pytest.mark.parametrize("deadline", [b"grpc-timeout: 1m\r\n", b"grpc-timeout: 1H\r\nX-Shoal-Timeout: 1m\r\n"])
 @pytest.mark.parametrize("method", [b"Echo", b"Gather"])
-async def test_a_call_ends_at_its_deadline_whatever_its_handler_does(served: Served, method: bytes) -> None:
+async def test_a_call_ends_at_its_deadline_whatever_its_handler_does(
+    served: Served, method: bytes, deadline: bytes
+) -> None:
     served.may_go_on.clear()
-    await served.send(request(method, b"hello", headers=b"grpc-timeout: 1m\r\n"))
+    await served.send(request(method, b"hello", headers=deadline))
     await asyncio.wait_for(served.transport.is_told.wait(), 10)
     await settled()
     assert (served.answers(), len(served.cancelled)) == ([b"status 4"], 1)
@@ -284,60 +287,30 @@ async def test_a_stream_that_goes_wrong_ends_its_handler(served: Served, bad: by
     assert (served.answers(), served.cancelled) == ([b"status %d" % status], [b"begin"])
 
 
-# The end, and those who take too long.
+# What nobody wants to read.
 
 
-async def test_at_the_end_an_idle_connection_closes_at_once(served: Served) -> None:
-    await served.send(request(b"Echo", b"hello"))
-    served.connection.end()
-    assert served.transport.closed
-
-
-@pytest.mark.parametrize("method", [b"Echo", b"Gather"])
-async def test_at_the_end_a_call_under_way_is_answered_first(served: Served, method: bytes) -> None:
-    served.may_go_on.clear()
-    await served.send(request(method, b"hello"))
-    served.connection.end()
-    assert not served.transport.closed
-    served.may_go_on.set()
-    await settled()
-    assert (len(served.answers()), served.transport.closed) == (1, True)
+@pytest.mark.parametrize("kind", [b"text/plain", b"application/grpc-web+proto", b"application/grpc+json"])
+async def test_what_is_no_call_is_answered_before_its_body_is_there(served: Served, kind: bytes) -> None:
+    await served.send(head(b"Echo", kind=kind))
+    assert served.answers() == [b"415 Unsupported Media Type"]
     assert CLOSING in served.transport.written
+    await served.send(chunk(b"hello") + END)
+    assert (served.transport.closed, served.asked) == (True, [])
 
 
-async def test_at_the_end_a_call_that_is_coming_in_is_answered_first(served: Served) -> None:
-    whole = request(b"Echo", b"hello")
-    await served.send(whole[:50])
-    served.connection.end()
-    await served.send(whole[50:])
-    assert (served.answers(), served.transport.closed) == ([b"HELLO"], True)
-
-
-async def test_an_idle_connection_may_wait_for_long(served: Served) -> None:
-    await served.send(request(b"Echo", b"hello"))
-    now = asyncio.get_running_loop().time()
-    assert not served.connection.is_overdue(now + IDLE_SECONDS - 5)
-    assert served.connection.is_overdue(now + IDLE_SECONDS + 1)
-
-
-async def test_a_request_that_stands_still_may_wait_too(served: Served) -> None:
-    await served.send(head(b"Echo"))
-    now = asyncio.get_running_loop().time()
-    assert not served.connection.is_overdue(now + ARRIVAL_SECONDS - 5)
-    assert served.connection.is_overdue(now + ARRIVAL_SECONDS + 1)
-
-
-@pytest.mark.parametrize("data", [request(b"Echo", b"hello"), head(b"Gather")])
-async def test_a_call_at_work_may_take_what_its_deadline_lets_it(served: Served, data: bytes) -> None:
-    served.may_go_on.clear()
-    await served.send(data)
-    assert not served.connection.is_overdue(asyncio.get_running_loop().time() + 10 * ARRIVAL_SECONDS)
-
-
-async def test_who_is_cut_off_is_gone(served: Served) -> None:
-    served.may_go_on.clear()
-    await served.send(request(b"Echo", b"hello"))
-    served.connection.cut_off()
+@pytest.mark.parametrize("method", [b"Echo", b"Unknown"])
+async def test_so_much_is_read_of_what_was_refused_and_no_more(served: Served, method: bytes) -> None:
+    await served.send(head(method) + chunk(framed(b"", flag=1)))
+    assert CLOSING in served.transport.written
+    part = chunk(b"x" * (1 << 20))
+    for _ in range((MOST_REFUSED_BYTES >> 20) - 1):
+        await served.send(part)
+        assert not served.transport.closed
+    await served.send(part + part)
     assert served.transport.closed
-    await served.leave()
-    assert (served.transport.written, served.cancelled) == (b"", [b"hello"])
+
+
+async def test_the_type_of_a_call_may_be_written_large_and_name_its_codec(served: Served) -> None:
+    await served.send(request(b"Echo", b"hello", kind=b"Application/gRPC+proto"))
+    assert served.answers() == [b"HELLO"]
