@@ -16,11 +16,14 @@ meets a closing one."""
 class Pool:
     """Connections to one address. Closed by whoever made it; calls under way end then."""
 
-    def __init__(self, address: str, *, tls: ssl.SSLContext | None, name: str) -> None:
-        """With `tls`, the server must be certified as `name`."""
+    def __init__(
+        self, address: str, *, tls: ssl.SSLContext | None = None, name: str = "", idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        """With `tls`, the server must be certified as `name`. Connections are kept for the next call for so long."""
         self._address = address
         self._tls = tls
         self._name = name if tls else None
+        self._idle_seconds = idle_seconds
         self._open: set[ClientConnection] = set()
         self._free: deque[ClientConnection] = deque()
         """The one that was used last is the last one, and the next to be used: the others grow old."""
@@ -48,7 +51,7 @@ class Pool:
     def freed(self, connection: ClientConnection) -> None:
         self._free.append(connection)
         if self._looks is None:
-            self._look_in(IDLE_SECONDS)
+            self._look_in(self._idle_seconds)
 
     def lost(self, connection: ClientConnection) -> None:
         self._open.discard(connection)
@@ -57,7 +60,7 @@ class Pool:
         self._looks = asyncio.get_running_loop().call_later(seconds, self._drop_old)
 
     def _drop_old(self) -> None:
-        before = asyncio.get_running_loop().time() - IDLE_SECONDS
+        before = asyncio.get_running_loop().time() - self._idle_seconds
         while self._free and self._free[0].free_since <= before:
             self._free.popleft().close()
         self._looks = None

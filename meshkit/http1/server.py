@@ -48,11 +48,11 @@ class Http1Server:
         if not self._open:
             self._none_left.set()
 
-    async def watch(self) -> NoReturn:
-        """Cuts off whoever has been silent for too long."""
+    async def watch(self, *, every_seconds: float = LOOKS_SECONDS) -> NoReturn:
+        """Cuts off whoever has had time enough."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(LOOKS_SECONDS)
+            await asyncio.sleep(every_seconds)
             now = loop.time()
             for connection in [each for each in self._open if each.is_overdue(now)]:
                 connection.cut_off()

@@ -15,6 +15,7 @@ class FakeTransport(asyncio.Transport):
         self.is_told = asyncio.Event()
         self._is_reading = True
         self.closed = False
+        self.is_gone = asyncio.Event()
 
     def write(self, data: object) -> None:
         assert not self.closed, "nobody is there to be told"
@@ -27,6 +28,7 @@ class FakeTransport(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+        self.is_gone.set()
 
     abort = close
 
