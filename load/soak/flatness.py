@@ -1,8 +1,9 @@
 """Whether what a process holds stays where it is: a straight line through its samples, after a warm-up.
 
-A process is judged over its life without the first `warm_up` seconds, if at least `least` seconds of it are left. Least
-squares give the line; what it rises by from the first to the last judged sample is the growth. Memory (RSS) is flat if
-it grows by no more than 2 % of its median or 1 MiB, descriptors if they grow by no more than 5 % or 2; falling is flat.
+A process is judged from the second `since` of the soak on, without the first `warm_up` seconds of its life, if at least
+`least` seconds are left of it: what is restarted beside it changes what it holds, once, and is no leak. Least squares
+give the line; what it rises by from the first to the last judged sample is the growth. Memory (RSS) is flat if it grows
+by no more than 1 % of its median or 0.5 MiB, descriptors if they grow by no more than 2.5 % or 1; falling is flat.
 """
 
 import itertools
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 
 from load.soak.record import ProcessSample, Sample
 
-MEMORY_SHARE, MEMORY_BYTES = 0.02, 2**20
-DESCRIPTORS_SHARE, DESCRIPTORS = 0.05, 2.0
+MEMORY_SHARE, MEMORY_BYTES = 0.01, 2**19
+DESCRIPTORS_SHARE, DESCRIPTORS = 0.025, 1.0
 
 Points = Sequence[tuple[float, float]]
 """Seconds and values."""
@@ -56,18 +57,18 @@ class Life:
         return self.descriptors.growth <= max(DESCRIPTORS_SHARE * self.descriptors.median, DESCRIPTORS)
 
 
-def lives(samples: Sequence[Sample], *, warm_up: float, least: float) -> list[Life]:
+def lives(samples: Sequence[Sample], *, since: float, warm_up: float, least: float) -> list[Life]:
     """Every process that lived long enough, by service and name."""
-    found = list(_lives(samples, warm_up, least))
+    found = list(_lives(samples, since, warm_up, least))
     return sorted(found, key=lambda life: (life.service, life.name, life.pid))
 
 
-def _lives(samples: Sequence[Sample], warm_up: float, least: float) -> Iterator[Life]:
+def _lives(samples: Sequence[Sample], since: float, warm_up: float, least: float) -> Iterator[Life]:
     seen = [(sample.seconds, process) for sample in samples for process in sample.processes]
     seen.sort(key=lambda entry: (entry[1].name, entry[1].pid, entry[0]))
     for (name, pid), entries in itertools.groupby(seen, key=lambda entry: (entry[1].name, entry[1].pid)):
         life = list(entries)
-        judged = [(at, process) for at, process in life if at >= life[0][0] + warm_up]
+        judged = [(at, process) for at, process in life if at >= max(since, life[0][0] + warm_up)]
         if len(judged) < 2 or judged[-1][0] - judged[0][0] < least:
             continue
         memory = _line(judged, lambda process: process.rss_bytes)

@@ -8,15 +8,18 @@ from load.soak.flatness import DESCRIPTORS, DESCRIPTORS_SHARE, MEMORY_BYTES, MEM
 from load.soak.record import Change, Sample, Soak
 from load.soak.tally import KILL_FELT_SECONDS, Outcome
 
-WARM_UP_SHARE, LEAST_SHARE = 0.1, 0.3
-"""Of the soak: what of a life is not judged, and how much must be left of it."""
+SINCE_SHARE, WARM_UP_SHARE, LEAST_SHARE = 0.5, 0.1, 0.3
+"""Of the soak: from when on lives are judged, as by then nothing is restarted any more, how much of a life is not, and
+how much must be left of it."""
 _MIB = 2**20
 _FAILURES_SHOWN = 10
 
 
 def judged(soak: Soak) -> list[Life]:
     seconds = 60 * soak.minutes
-    return lives(soak.samples, warm_up=WARM_UP_SHARE * seconds, least=LEAST_SHARE * seconds)
+    return lives(
+        soak.samples, since=SINCE_SHARE * seconds, warm_up=WARM_UP_SHARE * seconds, least=LEAST_SHARE * seconds
+    )
 
 
 def section(soak: Soak) -> str:
@@ -87,10 +90,12 @@ def _flatness(soak: Soak) -> Table:
         "What processes held",
         ("service", "process", "judged, minutes", "RSS, MiB, median", "growth, MiB", "flat",
          "descriptors, median", "growth", "flat"),
-        note=f"Every process with at least {LEAST_SHARE:.0%} of the soak left in its life after a warm-up of "
-        f"{WARM_UP_SHARE:.0%} of the soak, looked at every five seconds. Growth is what a line of least squares rises "
-        f"by over that time. Flat: at most {MEMORY_SHARE:.0%} of the median or {MEMORY_BYTES // _MIB} MiB; at most "
-        f"{DESCRIPTORS_SHARE:.0%} or {DESCRIPTORS:g} descriptors. RSS counts shared pages in each process.",
+        note=f"Looked at every five seconds, and judged over the last {SINCE_SHARE:.0%} of the soak, in which nothing "
+        f"is restarted: every process that lived for {LEAST_SHARE:.0%} of the soak in it, without the first "
+        f"{WARM_UP_SHARE:.0%} of its life. Growth is what a line of least squares rises by over that time. Flat: at "
+        f"most {MEMORY_SHARE:.0%} of the median or {MEMORY_BYTES / _MIB:g} MiB; at most {DESCRIPTORS_SHARE:.1%} or "
+        f"{DESCRIPTORS:g} descriptor. RSS counts shared pages in each process. valkey-cache keeps the answers that are "
+        "computed, up to its maxmemory; connections to Valkey are kept once they were needed, up to 64 a pool.",
     )  # fmt: skip
     for life in judged(soak):
         memory, descriptors = life.memory, life.descriptors
