@@ -106,8 +106,13 @@ def _open_route(topology: Topology, match: EnvoyObject) -> EnvoyObject:
 
 
 def posted(match: EnvoyObject) -> EnvoyObject:
-    """gRPC as it is called. With another method a server resets the stream, which would count against it."""
-    return match | {"grpc": {}, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
+    """gRPC as it is called, with a path of nothing but a method's name. A server cuts off what it cannot read as HTTP,
+    such as a query that is not ASCII, which would count against it."""
+    headers = [
+        {"name": ":method", "string_match": {"exact": "POST"}},
+        {"name": ":path", "string_match": {"safe_regex": {"regex": "[A-Za-z0-9_./]+"}}},
+    ]
+    return match | {"grpc": {}, "headers": headers}
 
 
 def beginning_soon(served: EnvoyObject) -> EnvoyObject:

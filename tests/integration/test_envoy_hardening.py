@@ -71,6 +71,14 @@ async def test_a_message_that_is_too_long_even_for_envoy_is_refused_as_grpc_does
     assert from_rpc_error(caught.value).reason is Reason.REQUEST_TOO_LARGE
 
 
+@pytest.mark.parametrize("more", ["?x=1", "?%C3%A9", ";x", "%20"])
+async def test_a_method_whose_path_says_more_than_its_name_reaches_no_agent(door: FrontDoor, more: str) -> None:
+    before = len(door.arrived)
+    error = await refused(door.front, EXECUTE + more)
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert len(door.arrived) == before
+
+
 async def test_the_longest_body_passes(door: FrontDoor) -> None:
     async with door.http.post(f"{door.url}/health", data=pieces(MOST_BODY_BYTES)) as reply:
         assert reply.status == 200
