@@ -107,6 +107,8 @@ class Process:
             settings = self.settings
             timing = {"notice_seconds": settings.drain_notice_seconds, "grace_seconds": settings.drain_seconds}
             await self.unless_hurried(asyncio.gather(*(drain(**timing) for drain in drains)))
+            # Before all others: it is Envoy whose callers are to be told.
+            await http1.stop(0)
 
 
 @asynccontextmanager

@@ -16,6 +16,8 @@ MOST_LOAD_PERCENT = 200
 """What an agent may have of the mean load before calls that hash to it go to the next one."""
 MOST_UNREAD_BYTES = 64 << 10
 """What Envoy holds of an answer that its caller has not read yet."""
+KERNEL_BYTES = 256 << 10
+"""What the kernel takes of it before that. By itself it gives a connection that was fast up to tens of megabytes."""
 HEALTH_PATH = "/health"
 HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -39,6 +41,7 @@ def pool_cluster(topology: Topology, pool: Pool) -> EnvoyObject:
         "connect_timeout": "1s",
         # A client that reads slowly slows down its own model.
         "per_connection_buffer_limit_bytes": MOST_UNREAD_BYTES,
+        "upstream_bind_config": {"socket_options": [receive_buffer(KERNEL_BYTES)]},
         **balancing(topology, pool),
         "health_checks": [health_check()],
         "outlier_detection": outlier_detection(),
@@ -65,6 +68,11 @@ def open_cluster(topology: Topology) -> EnvoyObject:
     }
     del cluster["outlier_detection"]
     return cluster
+
+
+def receive_buffer(size: int) -> EnvoyObject:
+    """SO_RCVBUF of SOL_SOCKET, by their numbers on Linux; set before connecting, when a window's scale is agreed on."""
+    return {"description": "bounded", "level": 1, "name": 8, "int_value": size, "state": "STATE_PREBIND"}
 
 
 def balancing(topology: Topology, pool: Pool) -> EnvoyObject:

@@ -73,6 +73,8 @@ def inner_listener(topology: Topology) -> EnvoyObject:
         [router()],
         codec_type="AUTO",
         early_header_mutation_extensions=[callers_deadline()],
+        # A call whose server was lost ends with its connection: Envoy would wait a second before it closes that.
+        delayed_close_timeout="0.1s",
         # Our services speak HTTP/1.1, the command line HTTP/2.
         http_protocol_options={"enable_trailers": True},
         # A caller waits in silence when its connection is out of streams: allow more than there can be calls.

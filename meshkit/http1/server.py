@@ -15,6 +15,8 @@ BACKLOG = 2048
 HANDSHAKE_SECONDS = 10.0
 LOOKS_SECONDS = 5.0
 """How often connections are looked at that take too long."""
+LAST_WORDS_SECONDS = 0.3
+"""For telling callers that their calls are broken off. Those that read are told at once."""
 
 
 class Http1Server:
@@ -63,20 +65,30 @@ class Http1Server:
         await self.stop(grace_seconds)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Nobody can connect any more. Idle connections close at once, others with their answer; those that take longer
-        than that are cut off."""
+        """Nobody can connect any more. Idle connections close at once, others with their answer; calls that take longer
+        than that end in UNAVAILABLE."""
         self._ends = True
         if self._listener is not None:
             self._listener.close()
         for connection in list(self._open):
             connection.end()
-        try:
-            async with asyncio.timeout(grace_seconds):
-                await self._none_left.wait()
-        except TimeoutError:
+        if await self._all_leave(grace_seconds):
+            return
+        for connection in list(self._open):
+            connection.break_off()
+        if not await self._all_leave(LAST_WORDS_SECONDS):
             for connection in list(self._open):
                 connection.cut_off()
             await self._none_left.wait()
+
+    async def _all_leave(self, seconds: float) -> bool:
+        """Whether all have, in that time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._none_left.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 @asynccontextmanager

@@ -238,6 +238,13 @@ class ServerConnection(asyncio.Protocol):
         if self._call is None and not self._is_arriving:
             self._transport.close()
 
+    def break_off(self) -> None:
+        """The same, but the call that is under way ends now, and is told so; its handler is cancelled."""
+        self._ends = True
+        if self._call is not None:
+            self._call.refuse(CallError(grpc.StatusCode.UNAVAILABLE, "The process that served this call ends."))
+        self._transport.close()
+
     def cut_off(self) -> None:
         """Closes it now, whatever is under way; the handler is cancelled."""
         self._transport.abort()

@@ -19,8 +19,9 @@ from tests.mesh import Mesh
 from tests.simulated_model import ModelProcess, Server, clients_of
 
 AGENTS = 3
-EACH = 2 * AGENTS
-"""Calls of one surface, of which some are at each agent, for they take turns."""
+EACH = 4 * AGENTS
+"""Calls of one surface, of which some are at each agent: Envoy takes the less busy of two. With half as many, one in a
+hundred times none is."""
 LONG = "Tell it. [[tokens=400]] [[tokens_per_second=20]]"
 RESERVED = 1500
 """Model tokens of a burst of 2,000; at 1 a second, the next as many would be there in a quarter of an hour."""

@@ -42,6 +42,17 @@ async def test_at_the_end_a_call_that_is_coming_in_is_answered_first(served: Ser
     assert (served.answers(), served.transport.closed) == ([b"HELLO"], True)
 
 
+@pytest.mark.parametrize("method", [b"Echo", b"Repeat", b"Gather"])
+async def test_a_call_that_is_broken_off_is_told_so_and_its_handler_cancelled(served: Served, method: bytes) -> None:
+    served.may_go_on.clear()
+    await served.send(request(method, b"hello"))
+    served.connection.break_off()
+    await settled()
+    assert served.answers()[-1] == b"status 14"
+    assert served.transport.closed
+    assert len(served.cancelled) == 1
+
+
 async def test_an_idle_connection_may_wait_for_long(served: Served) -> None:
     await served.send(request(b"Echo", b"hello"))
     now = asyncio.get_running_loop().time()
