@@ -8,6 +8,7 @@ import grpc
 import httptools
 
 from meshkit.http1.exchange import Exchange
+from meshkit.http1.flow import FlowControl
 from meshkit.http1.framing import Header
 
 KERNEL_BYTES = 256 << 10
@@ -27,14 +28,14 @@ class Owner(Protocol):
     def lost(self, connection: "ClientConnection") -> None: ...
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(FlowControl):
     """Takes one call at a time; its owner knows when it is free."""
 
     def __init__(self, owner: Owner) -> None:
+        super().__init__()
         self.free_since = 0.0
         """When its last call ended, by the loop's time."""
         self._owner = owner
-        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._headers: list[Header] = []
@@ -42,7 +43,6 @@ class ClientConnection(asyncio.Protocol):
         self._has_head = False
         self._is_sent = True
         """Whether all of the request is on its way."""
-        self._room: asyncio.Future[None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -65,22 +65,13 @@ class ClientConnection(asyncio.Protocol):
         """Returns when only little waits to be sent; if the connection has ended, when that is told to the call."""
         if self.is_open:
             self._transport.write(chunk)
-        else:
-            self.pause_writing()
-        if self._room is not None:
-            await asyncio.shield(self._room)
+        await self.drained()
 
     def end(self, chunk: bytes) -> None:
         """The last of the request."""
         if self.is_open:
             self._transport.write(chunk)
         self._is_sent = True
-
-    def hold(self, *, is_held: bool) -> None:
-        if is_held:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
 
     def cut(self) -> None:
         self._exchange = None
@@ -104,14 +95,6 @@ class ClientConnection(asyncio.Protocol):
         self.resume_writing()
         if self._exchange is not None:
             self._exchange.fail(grpc.StatusCode.UNAVAILABLE, _LOST)
-
-    def pause_writing(self) -> None:
-        self._room = self._room or self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         try:

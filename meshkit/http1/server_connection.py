@@ -11,6 +11,7 @@ import grpc
 import httptools
 import structlog
 
+from meshkit.http1.flow import FlowControl
 from meshkit.http1.framing import CONTENT_TYPE, CallError, Header
 from meshkit.http1.server_call import Handler, ServerCall
 
@@ -74,7 +75,7 @@ class Methods(Protocol):
         ...
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(FlowControl):
     """Made by the server's listener; `joins` and `leaves` are told of its beginning and its end."""
 
     def __init__(
@@ -84,10 +85,10 @@ class ServerConnection(asyncio.Protocol):
         joins: Callable[["ServerConnection"], None],
         leaves: Callable[["ServerConnection"], None],
     ) -> None:
+        super().__init__()
         self._terms = terms
         self._joins = joins
         self._leaves = leaves
-        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._path = b""
         self._headers: list[Header] = []
@@ -102,8 +103,6 @@ class ServerConnection(asyncio.Protocol):
         """What came of such rests."""
         self._ends = False
         """Whether it closes once the call that is under way, if any, has its answer."""
-        self._room: asyncio.Future[None] | None = None
-        """Set while too much waits to be sent."""
         self._since = self._loop.time()
         """When the request that arrives began, or the last call ended."""
 
@@ -119,14 +118,6 @@ class ServerConnection(asyncio.Protocol):
             self._call.leave()
         self.resume_writing()
         self._leaves(self)
-
-    def pause_writing(self) -> None:
-        self._room = self._room or self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._unread_bytes += len(data)
@@ -207,19 +198,6 @@ class ServerConnection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(data)
-
-    async def drained(self) -> None:
-        if self._transport.is_closing():
-            # Nothing is sent any more, and whoever writes on and on would not let the loop tell that to the call.
-            self.pause_writing()
-        if self._room is not None:
-            await asyncio.shield(self._room)
-
-    def hold(self, *, is_held: bool) -> None:
-        if is_held:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
 
     def ended(self, call: ServerCall) -> None:
         self._call = None
