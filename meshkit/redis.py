@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as LateAnswer
+from redis.maint_notifications import MaintNotificationsConfig
 
 FAILURES = (RedisError, OSError, TimeoutError)
 """What a call to Redis raises when Redis cannot be used."""
@@ -34,6 +35,8 @@ async def open_redis(
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), attempts, supported_errors=(LostConnection,)),
+        # With them the pool hands out idle connections that the server has closed, without looking.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     client = redis.asyncio.Redis.from_pool(pool)
     try:
