@@ -17,8 +17,8 @@ ADAPTERS = {
         "sql_preference_store", "metrics", "settings",
     },
     "cache": {
-        "main", "servicer", "translate", "redis_level", "sql_level", "redis_generation_log", "redis_leases",
-        "cache_metrics", "settings",
+        "main", "servicer", "translate", "redis_level", "sql_level", "sql_table", "redis_generation_log",
+        "redis_leases", "cache_metrics", "settings",
     },
     "ratelimit": {
         "main", "servicer", "envoy_servicer", "envoy_questions", "envoy_request", "envoy_reply",

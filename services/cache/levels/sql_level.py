@@ -1,56 +1,35 @@
-"""The lasting level: one table in SQLite or PostgreSQL."""
+"""The lasting level, in SQLite or PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, Column, Double, LargeBinary, MetaData, Table, Text, delete, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from meshkit.batching import Batcher
 from services.cache.entry import Entry
+from services.cache.levels import sql_table
 from services.cache.levels.entry_codec import decode, encode
 from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
+from services.cache.levels.sql_table import Row
 from services.cache.outages.guard import PAUSE_SECONDS, Guard
 from services.cache.outages.outage import Outage
 from services.cache.policies import Policy
 
-PURGE_BATCH = 10
-"""So many rows are deleted at once: SQLite lets nobody else write meanwhile, 0.2 s if all are of 4 MB."""
 PURGE_TIMEOUT_SECONDS = 5.0
 """For each batch, because nobody waits for it."""
+TOGETHER = 16
+"""So many entries are looked up, or stored, in one transaction while another is under way."""
+ALONE_BYTES = 64 << 10
+"""What is larger is stored by itself, so that nobody waits for it."""
 
 Answer = TypeVar("Answer")
 
-metadata = MetaData()
-
-cache_entries = Table(
-    "cache_entries",
-    metadata,
-    Column("key", Text, primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("policy", Text, nullable=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("generation", BigInteger, nullable=False),
-    Column("created", Double, nullable=False),
-    Column("expires", Double, nullable=False, index=True),
-)
-
-# Both databases know it, but SQLAlchemy has it only in the insert of each dialect. It has no RETURNING: abandoned with
-# a row that nobody fetched, it would hold SQLite's lock.
-_STORE = text(
-    "INSERT INTO cache_entries (key, tenant, policy, data, generation, created, expires)"
-    " VALUES (:key, :tenant, :policy, :data, :generation, :created, :expires)"
-    " ON CONFLICT (key) DO UPDATE SET tenant = excluded.tenant, policy = excluded.policy, data = excluded.data,"
-    " generation = excluded.generation, created = excluded.created, expires = excluded.expires"
-    " WHERE cache_entries.expires <= :now OR cache_entries.generation < excluded.generation"
-    " OR cache_entries.generation = excluded.generation"
-    " AND (NOT :promoted OR cache_entries.created <= excluded.created)"
-)
-
 
 class SqlLevel:
-    """A Level over an engine. A look-up or store takes at most `timeout_seconds`.
+    """A Level over an engine. A look-up or store takes at most `timeout_seconds`, once those before it have ended. What
+    is asked for at about the same time shares a transaction: that costs more than what is done in it.
 
     Its opener calls `aclose` and then disposes of the engine. `clock` is a steady clock in seconds, such as
     time.monotonic. A statement that a lock holds up in SQLite goes on waiting in its connection after the timeout; open
@@ -75,6 +54,8 @@ class SqlLevel:
             clock=clock,
             pause_seconds=pause_seconds,
         )
+        self._look_ups = Batcher(self._look_up, largest=TOGETHER)
+        self._stores = Batcher(self._store, largest=TOGETHER, in_flight=1)  # SQLite has one writer at a time.
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def aclose(self) -> None:
@@ -87,7 +68,7 @@ class SqlLevel:
 
     async def get(self, key: str, now: float) -> Entry | None:
         with self._guard.use():
-            data = await self._in_time(self._data(key, now), self._timeout_seconds)
+            data = await self._look_ups.ask((key, now))
         if data is None:
             return None
         if not isinstance(data, bytes):
@@ -99,26 +80,29 @@ class SqlLevel:
         """False too if there is an entry here that this one may not replace."""
         if not entry.is_live(now):
             return False
-        row = {
-            "key": key,
-            "tenant": key.rsplit("/", maxsplit=2)[0],
-            "policy": policy.name.value,
-            "data": encode(key, entry, compress=policy.compress),
-            "generation": entry.generation,
-            "created": entry.created,
-            "expires": entry.expires,
-            "now": now,
-            "promoted": promoted,
-        }
+        row = Row(
+            key=key,
+            tenant=key.rsplit("/", maxsplit=2)[0],
+            policy=policy.name.value,
+            data=encode(key, entry, compress=policy.compress),
+            generation=entry.generation,
+            created=entry.created,
+            expires=entry.expires,
+            now=now,
+            promoted=promoted,
+        )
         with self._guard.use():
-            return await self._in_time(self._store(row), self._timeout_seconds)
+            if len(row["data"]) > ALONE_BYTES:
+                (stored,) = await self._store([row])
+                return stored
+            return await self._stores.ask(row)
 
     async def purge(self, now: float) -> int:
         """Deletes the rows that have expired, a batch at a time. Returns how many. Raises LevelUnavailableError."""
         purged = 0
         while True:
             with self._guard.use():
-                batch = await self._in_time(self._purge_batch(now), PURGE_TIMEOUT_SECONDS)
+                batch = await self._in_time(sql_table.purge_batch(self._engine, now), PURGE_TIMEOUT_SECONDS)
             if batch == 0:
                 return purged
             purged += batch
@@ -126,21 +110,14 @@ class SqlLevel:
     def holdings(self) -> None:
         """Only the database knows."""
 
-    async def _data(self, key: str, now: float) -> object:
-        query = select(cache_entries.c.data).where(cache_entries.c.key == key, cache_entries.c.expires > now)
-        async with self._engine.connect() as connection:
-            return (await connection.execute(query)).scalar_one_or_none()
+    async def _look_up(self, asked: Sequence[tuple[str, float]]) -> list[object]:
+        """The column's contents for each key and time, None where nothing is."""
+        keys, times = zip(*asked, strict=True)
+        found = await self._in_time(sql_table.data_of(self._engine, keys, min(times)), self._timeout_seconds)
+        return [found.get(key) for key in keys]
 
-    async def _store(self, row: Mapping[str, object]) -> bool:
-        async with self._engine.begin() as connection:
-            return (await connection.execute(_STORE, row)).rowcount == 1
-
-    async def _purge_batch(self, now: float) -> int:
-        # SQLite ignores the locks. In PostgreSQL, two processes that purge at once pass over each other's rows.
-        expired = select(cache_entries.c.key).where(cache_entries.c.expires <= now).order_by(cache_entries.c.expires)
-        batch = expired.limit(PURGE_BATCH).with_for_update(skip_locked=True)
-        async with self._engine.begin() as connection:
-            return (await connection.execute(delete(cache_entries).where(cache_entries.c.key.in_(batch)))).rowcount
+    async def _store(self, rows: Sequence[Row]) -> list[bool]:
+        return await self._in_time(sql_table.store(self._engine, rows), self._timeout_seconds)
 
     async def _in_time(self, work: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
         """What the work returns. Raises TimeoutError when it takes longer; then it is cancelled, and not waited for.

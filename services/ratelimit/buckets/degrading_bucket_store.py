@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.ratelimit.buckets.batching import Batcher, pause_after
+from meshkit.batching import Batcher, pause_after
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Spend
 from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
 from services.ratelimit.buckets.circuit_breaker import CircuitBreaker

@@ -21,7 +21,8 @@ from services.cache.eviction.recency_frequency import RecencyFrequency
 from services.cache.levels.level import Level
 from services.cache.levels.memory_level import MemoryLevel
 from services.cache.levels.redis_level import KEY_PREFIX, RedisLevel
-from services.cache.levels.sql_level import SqlLevel, cache_entries
+from services.cache.levels.sql_level import SqlLevel
+from services.cache.levels.sql_table import cache_entries
 from services.cache.settings import OWNER
 from tests.backends import Valkey, running_valkey
 

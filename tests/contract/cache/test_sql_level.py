@@ -1,22 +1,24 @@
 """What is particular to the level in SQL: its table, the purge, foreign columns, cancelled calls, a pool used up."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from load.measuring.ports import free_port
 from meshkit.database import database_url, open_engine
 from services.cache.entry import Entry
 from services.cache.events import Events
-from services.cache.levels import sql_level
+from services.cache.levels import sql_table
 from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
-from services.cache.levels.sql_level import PURGE_BATCH, SqlLevel, cache_entries
+from services.cache.levels.sql_level import ALONE_BYTES, TOGETHER, SqlLevel
+from services.cache.levels.sql_table import PURGE_BATCH, cache_entries
 from services.cache.policies import DEFAULT_POLICIES, PolicyName
 from services.cache.settings import OWNER
 from tests.contract.cache.clock import SteadyClock
@@ -35,14 +37,14 @@ def entry_of(event: bytes = b"answer", *, created: float = NOW, ttl_seconds: flo
 async def test_the_migrated_table_is_the_one_that_the_level_uses(engine: AsyncEngine) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"include_name": _is_ours, "compare_type": True})
-        return list(compare_metadata(context, sql_level.metadata))
+        return list(compare_metadata(context, sql_table.metadata))
 
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    return kind != "table" or name in sql_level.metadata.tables
+    return kind != "table" or name in sql_table.metadata.tables
 
 
 async def test_a_row_says_whose_it_is_of_which_policy_and_from_when_to_when(engine: AsyncEngine) -> None:
@@ -78,6 +80,38 @@ async def test_of_many_that_are_stored_at_once_that_of_the_latest_generation_sta
     entries = [replace(entry_of(b"%d" % number), generation=number) for number in (2, 6, 0, 8, 4, 9, 1, 7, 3, 5)]
     await asyncio.gather(*(level.put(KEY, entry, POLICY, NOW) for entry in entries))
     assert await level.get(KEY, NOW) == replace(entry_of(b"9"), generation=9)
+
+
+async def test_of_many_that_are_stored_at_once_each_is_told_whether_it_was(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    keys = [f"acme/model_output/{number:064x}" for number in range(20)]
+    await asyncio.gather(*(level.put(key, replace(entry_of(), generation=2), POLICY, NOW) for key in keys[:5]))
+    late = [replace(entry_of(b"late"), generation=1)] * 3 + [replace(entry_of(b"late"), generation=3)] * 17
+    stored = await asyncio.gather(*(level.put(key, entry, POLICY, NOW) for key, entry in zip(keys, late, strict=True)))
+    assert stored == [False] * 3 + [True] * 17
+    found = await asyncio.gather(*(level.get(key, NOW) for key in keys))
+    assert found == [replace(entry_of(), generation=2)] * 3 + late[3:]
+
+
+async def test_what_is_asked_for_at_once_takes_few_transactions(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    keys = [f"acme/model_output/{number:064x}" for number in range(TOGETHER)]
+    transactions: list[Connection] = []
+    event.listen(engine.sync_engine, "begin", transactions.append)
+    await asyncio.gather(*(level.put(key, entry_of(), POLICY, NOW) for key in keys))
+    await asyncio.gather(*(level.get(key, NOW) for key in keys))
+    assert len(transactions) == 2
+
+
+async def test_a_large_entry_shares_its_transaction_with_nobody(engine: AsyncEngine) -> None:
+    level = sql_level_on(engine)
+    large = entry_of(os.urandom(2 * ALONE_BYTES))
+    keys = [f"acme/model_output/{number:064x}" for number in range(3)]
+    transactions: list[Connection] = []
+    event.listen(engine.sync_engine, "begin", transactions.append)
+    assert await asyncio.gather(*(level.put(key, large, POLICY, NOW) for key in keys)) == [True] * 3
+    assert len(transactions) == 3
+    assert [await level.get(key, NOW) for key in keys] == [large] * 3
 
 
 async def test_a_purge_deletes_what_has_expired_and_nothing_else(engine: AsyncEngine) -> None:

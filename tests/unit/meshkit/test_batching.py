@@ -5,14 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.ratelimit.buckets.batching import (
-    LONGEST_PAUSE_SECONDS,
-    MAX_BATCH_SIZE,
-    MAX_IN_FLIGHT,
-    PACE_SECONDS,
-    Batcher,
-    pause_after,
-)
+from meshkit.batching import LONGEST_PAUSE_SECONDS, PACE_SECONDS, Batcher, pause_after
+
+LARGEST = 50
+IN_FLIGHT = 3
 
 
 class Doubling:
@@ -32,10 +28,6 @@ class Doubling:
         return [2 * number for number in numbers]
 
 
-def no_pause(size: int) -> float:
-    return 0.0
-
-
 async def ticks(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -43,14 +35,14 @@ async def ticks(count: int) -> None:
 
 async def test_what_is_asked_in_one_tick_shares_one_call_and_each_gets_its_own_answer() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pause=no_pause)
+    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
     assert await asyncio.gather(*(batcher.ask(number) for number in range(50))) == [2 * n for n in range(50)]
     assert doubling.batches == [list(range(50))]
 
 
 async def test_one_alone_is_sent_in_the_tick_in_which_it_asks() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pause=no_pause)
+    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
     asking = asyncio.create_task(batcher.ask(7))
     await ticks(3)
     assert doubling.batches == [[7]]
@@ -60,37 +52,37 @@ async def test_one_alone_is_sent_in_the_tick_in_which_it_asks() -> None:
 async def test_while_batches_are_on_their_way_the_next_one_gathers() -> None:
     doubling = Doubling()
     doubling.let.clear()
-    batcher = Batcher(doubling, pause=no_pause)
+    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
     askers = []
     for number in range(10):
         askers.append(asyncio.create_task(batcher.ask(number)))
         await ticks(3)
-    assert len(doubling.batches) == MAX_IN_FLIGHT
+    assert len(doubling.batches) == IN_FLIGHT
     doubling.let.set()
     assert await asyncio.gather(*askers) == [2 * number for number in range(10)]
-    assert doubling.batches[MAX_IN_FLIGHT] == list(range(MAX_IN_FLIGHT, 10))
+    assert doubling.batches[IN_FLIGHT] == list(range(IN_FLIGHT, 10))
 
 
 async def test_a_batch_has_its_largest_size() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pause=no_pause)
-    await asyncio.gather(*(batcher.ask(1) for _ in range(MAX_BATCH_SIZE + 1)))
-    assert [len(batch) for batch in doubling.batches] == [MAX_BATCH_SIZE, 1]
+    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    await asyncio.gather(*(batcher.ask(1) for _ in range(LARGEST + 1)))
+    assert [len(batch) for batch in doubling.batches] == [LARGEST, 1]
 
 
 async def test_a_failure_is_told_to_all_of_the_batch_and_to_those_who_wait_behind_it() -> None:
     doubling = Doubling()
     doubling.let.clear()
     doubling.failure = ConnectionError("gone")
-    batcher = Batcher(doubling, pause=no_pause)
+    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
     askers = []
-    for number in range(2 * MAX_IN_FLIGHT):
+    for number in range(2 * IN_FLIGHT):
         askers.append(asyncio.create_task(batcher.ask(number)))
         await ticks(3)
     doubling.let.set()
     answers = await asyncio.gather(*askers, return_exceptions=True)
     assert all(isinstance(answer, ConnectionError) for answer in answers)
-    assert len(doubling.batches) == MAX_IN_FLIGHT
+    assert len(doubling.batches) == IN_FLIGHT
     doubling.failure = None
     assert await batcher.ask(4) == 8
 
@@ -120,7 +112,7 @@ async def test_the_pause_ends() -> None:
 @pytest.mark.parametrize("ticks_until_it_leaves", range(6))
 async def test_an_asker_that_leaves_takes_nothing_from_the_others(ticks_until_it_leaves: int) -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, pause=no_pause)
+    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
     leaver, *others = [asyncio.create_task(batcher.ask(number)) for number in range(5)]
     await ticks(ticks_until_it_leaves)
     leaver.cancel()

@@ -7,9 +7,6 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-MAX_BATCH_SIZE = 256
-MAX_IN_FLIGHT = 2
-"""While so many batches are in flight, what arrives gathers for the next one."""
 PACE_SECONDS = 0.001
 """How long each item of a batch holds back the next one."""
 LONGEST_PAUSE_SECONDS = 0.005
@@ -24,6 +21,11 @@ def pause_after(size: int) -> float:
     return min(size * PACE_SECONDS, LONGEST_PAUSE_SECONDS)
 
 
+def no_pause(size: int) -> float:
+    """Where a batch is under way for long enough for others to gather."""
+    return 0.0
+
+
 class Batcher(Generic[Item, Answer]):
     """Gathers items into calls of `send`, which answers them in their order.
 
@@ -36,9 +38,15 @@ class Batcher(Generic[Item, Answer]):
         self,
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
-        pause: Callable[[int], float] = pause_after,
+        largest: int = 256,
+        in_flight: int = 2,
+        pause: Callable[[int], float] = no_pause,
     ) -> None:
+        """No batch is larger than `largest`. While `in_flight` of them are on their way, what arrives gathers for the
+        next one. `pause` tells how many seconds after a batch of some size the next one may leave."""
         self._send = send
+        self._largest = largest
+        self._most_in_flight = in_flight
         self._pause = pause
         self._gathered: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -52,7 +60,7 @@ class Batcher(Generic[Item, Answer]):
         return await answer
 
     def _schedule_flush(self) -> None:
-        if self._flush_is_due or not self._gathered or len(self._in_flight) == MAX_IN_FLIGHT:
+        if self._flush_is_due or not self._gathered or len(self._in_flight) == self._most_in_flight:
             return
         self._flush_is_due = True
         loop = asyncio.get_running_loop()
@@ -62,7 +70,7 @@ class Batcher(Generic[Item, Answer]):
             loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        batch, self._gathered = self._gathered[:MAX_BATCH_SIZE], self._gathered[MAX_BATCH_SIZE:]
+        batch, self._gathered = self._gathered[: self._largest], self._gathered[self._largest :]
         self._flush_is_due = False
         if not batch:
             # They were told of a failure while they waited.
@@ -79,6 +87,8 @@ class Batcher(Generic[Item, Answer]):
 
     async def _carry(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         wanted = [(item, answer) for item, answer in batch if not answer.done()]
+        if not wanted:
+            return
         try:
             answers = await self._send([item for item, _ in wanted])
         except Exception as error:  # whatever it is, the askers are told
