@@ -58,7 +58,7 @@ class Planner:
 
     def _steps(self) -> Iterator[Step]:
         yield Step(name="migrate", command=self._shoal("migrate"), environment=self._shared)
-        # Straight to the limiter, for Envoy starts last.
+        # Straight to the limiter, for Envoy starts later.
         limiter = {"SHOAL_MESH_ADDRESS": f"{LOOPBACK}:{self._topology.ratelimit.ports[0]}"}
         yield Step(
             name="demo-key",
@@ -72,13 +72,13 @@ class Planner:
         table, backing = self._topology, self._backing()
         stores = [name for name in backing if name != "model"]
         yield from backing.values()
-        # These two look into their tables as they start. The others look at nothing until they are called, which Envoy,
-        # the last to start, lets happen.
+        # These two look into their tables as they start. The others look at nothing until they are called, which Envoy
+        # lets happen. It starts when there is one of each: more of them would only keep the cores from these.
         yield from self._replicas(table.ratelimit, needs=[*stores, "migrate"])
         yield from self._replicas(table.cache, needs=[*stores, "migrate"])
-        yield from self._replicas(table.agent)
-        yield from self._replicas(table.gateway)
-        yield self._envoy(needs=[*backing, *_names(table.ratelimit, table.cache, table.agent, table.gateway)])
+        yield from self._first_and_others(table.agent)
+        yield from self._first_and_others(table.gateway)
+        yield self._envoy(needs=[*backing, *_names(table.ratelimit, table.cache), "agent-1", "gateway-1"])
 
     def _backing(self) -> dict[str, Process]:
         """The servers that no address was given for, by their names."""
@@ -123,6 +123,11 @@ class Planner:
     def _replicas(self, pool: Pool, *, needs: Sequence[str] = ()) -> Iterator[Process]:
         for number in range(1, len(pool.ports) + 1):
             yield self.replica(pool.name, number, needs=needs)
+
+    def _first_and_others(self, pool: Pool) -> Iterator[Process]:
+        """The others start when the door is open."""
+        for number in range(1, len(pool.ports) + 1):
+            yield self.replica(pool.name, number, needs=[] if number == 1 else ["envoy"])
 
     def _pool(self, service: str) -> Pool:
         return next(pool for pool in self._topology.pools() if pool.name == service)

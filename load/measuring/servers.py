@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import launcher.home
 from envoyconf.topology import Topology
+from launcher.control.client import ControlError, processes
 from launcher.processes import binaries
-from launcher.processes.readiness import HttpOk, RedisPong
+from launcher.processes.readiness import RedisPong
 from load.measuring.home import Home
 from load.measuring.ports import free_port, free_shift
 from load.measuring.rpc import Rpc
@@ -72,9 +74,23 @@ async def mesh(home: Home, settings: Mapping[str, str]) -> AsyncIterator[Mesh]:
     shift = free_shift()
     ports = Topology.default(shift=shift).envoy
     environment = {"SHOAL_HOME": str(home.folder), "SHOAL_PORT_SHIFT": str(shift), **settings}
-    command, ready = [str(binaries.shoal()), "up"], HttpOk(ports.front, "/health/ready")
-    async with home.running("mesh", command, environment, ready, stop_seconds=MESH_STOP_SECONDS):
+    command = [str(binaries.shoal()), "up"]
+    async with home.running("mesh", command, environment, WholeMesh(home), stop_seconds=MESH_STOP_SECONDS):
         yield Mesh(f"127.0.0.1:{ports.front}", f"127.0.0.1:{ports.inner}")
+
+
+@dataclass(frozen=True, slots=True)
+class WholeMesh:
+    """Every process of the mesh in this home is ready: its door opens before that, with one replica of each service."""
+
+    home: Home
+
+    async def passes(self) -> bool:
+        try:
+            rows = await asyncio.to_thread(processes, launcher.home.Home.at(str(self.home.folder)))
+        except ControlError:
+            return False
+        return all(row.state == "ready" and row.in_envoy in ("healthy", "") for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from launcher.processes.readiness import HttpOk
 from load.measuring.home import Home
 from load.measuring.keys import create_keys
 from load.measuring.ports import free_shift
+from load.measuring.servers import WholeMesh
 from load.measuring.waiting import until
 from load.peers.asking import PATH, Answers, Ask, Kind
 from load.peers.contender import Grpc, Running, with_descendants
@@ -52,6 +53,7 @@ class Shoal:
             first = Answers(Ask(url, {"Cache-Control": "no-store"}))
             await until("a mesh's first answer", first.passes, seconds=_FIRST_ANSWER_SECONDS)
             seconds = time.monotonic() - began
+            await until("a whole mesh", WholeMesh(home).passes, seconds=_FIRST_ANSWER_SECONDS)
             [key] = await create_keys(home, f"127.0.0.1:{ports.inner}", ["bench"])
             known = {"Authorization": f"Bearer {key}"}
             asks: dict[Kind, Ask] = {

@@ -47,9 +47,16 @@ def test_names_are_used_once_and_needs_exist_without_a_circle() -> None:
     assert set(TopologicalSorter(needs(plan)).static_order()) == set(plan.names())
 
 
-def test_envoy_starts_after_everything_but_the_demo_key() -> None:
-    plan = plan_of()
-    assert everything_before("envoy", plan) == set(plan.names()) - {"envoy", "demo-key"}
+def test_the_door_opens_when_there_is_one_of_each_service_and_nobody_waits_for_the_demo_key() -> None:
+    plan = plan_of(gateway_replicas=2)
+    assert everything_before("envoy", plan) == set(plan.names()) - {
+        "envoy", "demo-key", "agent-2", "agent-3", "gateway-2"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("other", ["agent-2", "agent-3", "gateway-2"])
+def test_those_that_are_not_the_first_start_when_the_door_is_open(other: str) -> None:
+    assert needs(plan_of(gateway_replicas=2))[other] == {"envoy"}
 
 
 @pytest.mark.parametrize("owner", ["ratelimit-1", "cache-1"])
@@ -57,7 +64,7 @@ def test_who_reads_tables_at_its_start_starts_after_the_migration(owner: str) ->
     assert "migrate" in everything_before(owner, plan_of())
 
 
-@pytest.mark.parametrize("other", ["agent-1", "agent-3", "gateway-1"])
+@pytest.mark.parametrize("other", ["agent-1", "gateway-1"])
 def test_who_needs_nothing_before_the_first_call_starts_at_once(other: str) -> None:
     assert everything_before(other, plan_of()) == set()
 
@@ -111,7 +118,7 @@ def test_envoy_waits_for_every_limiter() -> None:
     assert {"ratelimit-1", "ratelimit-2"} <= needs(plan_of(ratelimit_replicas=2))["envoy"]
 
 
-def test_the_demo_key_is_asked_of_the_limiter_itself_since_envoy_starts_last() -> None:
+def test_the_demo_key_is_asked_of_the_limiter_itself_since_envoy_starts_later() -> None:
     plan = plan_of()
     [step] = [step for step in plan.steps if step.name == "demo-key"]
     assert step.environment["SHOAL_MESH_ADDRESS"] == f"127.0.0.1:{by_name(plan)['ratelimit-1'].ports['port']}"
