@@ -53,6 +53,8 @@ class CallGuard:
         self._longest_seconds = longest_seconds
         self._slow_client_seconds = slow_client_seconds
         self._running: set[asyncio.Task[Any] | None] = set()
+        # Not the proxy, which finds its logger anew for each line.
+        self._log = log.bind()
         self._observe = cache(lambda method, code: metrics.rpc_seconds.labels(method, code.name).observe)
 
     @property
@@ -142,7 +144,7 @@ class CallGuard:
                 self._running.discard(task)
                 seconds = time.perf_counter() - started
                 self._observe(method, outcome)(seconds)
-                log.info("rpc", method=method, code=outcome.name, reason=reason, seconds=round(seconds, 6))
+                self._log.info("rpc", method=method, code=outcome.name, reason=reason, seconds=round(seconds, 6))
 
     def _is_too_long(self, remaining_seconds: float | None) -> bool:
         """Whether a caller lets its call take longer than any may. Shorter deadlines are kept by grpc itself."""

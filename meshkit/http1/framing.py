@@ -143,31 +143,29 @@ def _line(pair: tuple[str, str | bytes]) -> bytes:
 
 def metadata_in(headers: Iterable[Header]) -> Metadata:
     """What the headers or trailers say that is not about the transport. Raises CallError for what is no base64."""
-    return tuple(
-        pair
-        for name, value in headers
-        if name not in _NOT_METADATA and name[:1] != b":"
-        for pair in _pairs(name, value)
-    )
+    pairs: list[tuple[str, str | bytes]] = []
+    for name, value in headers:
+        if name in _NOT_METADATA or name[:1] == b":":
+            continue
+        if name.endswith(b"-bin"):
+            pairs += _binary(name.decode("latin-1"), value)
+        else:
+            pairs.append((name.decode("latin-1"), value.decode("latin-1")))
+    return tuple(pairs)
 
 
-def _pairs(name: bytes, value: bytes) -> Iterator[tuple[str, str | bytes]]:
-    if not name.endswith(b"-bin"):
-        yield name.decode("latin-1"), value.decode("latin-1")
-        return
+def _binary(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
     for each in value.split(b","):
         try:
-            yield (
-                name.decode("latin-1"),
-                base64.b64decode(each.strip() + b"=" * (-len(each.strip()) % 4), validate=True),
-            )
+            yield name, base64.b64decode(each.strip() + b"=" * (-len(each.strip()) % 4), validate=True)
         except binascii.Error:
-            raise CallError(grpc.StatusCode.INTERNAL, f"The value of {name.decode('latin-1')} is no base64.") from None
+            raise CallError(grpc.StatusCode.INTERNAL, f"The value of {name} is no base64.") from None
 
 
 def granted_in(headers: Iterable[Header]) -> float | None:
     """The seconds that a call may take, the least that is said; None if nothing is. Raises CallError if one is none."""
-    return min((timeout_in(value) for name, value in headers if name in _TIMEOUTS), default=None)
+    granted = [timeout_in(value) for name, value in headers if name in _TIMEOUTS]
+    return min(granted) if granted else None
 
 
 def timeout_in(value: bytes) -> float:

@@ -192,19 +192,15 @@ class ServerCall:
         self._finish()
 
     def _behaviour(self) -> Callable[..., Any]:
-        kind = (self._handler.request_streaming, self._handler.response_streaming)
-        name = {
-            (False, False): "unary_unary",
-            (False, True): "unary_stream",
-            (True, False): "stream_unary",
-            (True, True): "stream_stream",
-        }[kind]
-        return getattr(self._handler, name)  # type: ignore[no-any-return]
+        kinds = self._handler
+        return kinds.unary_unary or kinds.unary_stream or kinds.stream_unary or kinds.stream_stream  # type: ignore[no-any-return]
 
     def _wait_until(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
-        late = CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed.")
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.refuse, late)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self.refuse(CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline passed."))
 
     def _stop(self) -> None:
         if self._timer is not None:

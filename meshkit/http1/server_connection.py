@@ -238,8 +238,8 @@ class ServerConnection(FlowControl):
         return now - self._since > limit
 
     def _is_grpc(self) -> bool:
-        said = dict(self._headers).get(b"content-type", b"").lower()
-        return self._parser.get_method() == b"POST" and said in _TYPES
+        types = [value for name, value in self._headers if name == b"content-type"]
+        return self._parser.get_method() == b"POST" and bool(types) and types[-1].lower() in _TYPES
 
     def _tell(self, call: ServerCall, receive: Callable[..., None], *what: bytes) -> None:
         try:
