@@ -1,6 +1,7 @@
 """The table of the lasting level, in SQLite or PostgreSQL, and what is done to it: each call is one transaction."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TypedDict
 
 from sqlalchemy import BigInteger, Column, Double, LargeBinary, MetaData, Table, Text, delete, select, text
@@ -59,10 +60,11 @@ async def data_of(engine: AsyncEngine, keys: Sequence[str], now: float) -> dict[
 
 
 async def store(engine: AsyncEngine, rows: Sequence[Row]) -> list[bool]:
-    """Which of them were stored: none replaces one that is newer. One after the other, so that of several with the same
-    key it is the newest that stays."""
+    """Which of them were stored: none replaces one that is newer, of several with the same key neither."""
+    # In one order for all, or two that store the same keys would each wait for the other.
+    in_order = sorted(rows, key=itemgetter("key"))
     async with engine.begin() as connection:
-        stored = (await connection.execute(_STORE, rows)).rowcount
+        stored = (await connection.execute(_STORE, in_order)).rowcount
         if stored == len(rows):
             return [True] * stored
         # Drivers count for all together, if at all.

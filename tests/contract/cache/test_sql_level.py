@@ -4,11 +4,12 @@ import asyncio
 import os
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, event, func, select, text
+from sqlalchemy import Connection, Select, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from load.measuring.ports import free_port
@@ -22,7 +23,7 @@ from services.cache.levels.sql_table import PURGE_BATCH, cache_entries
 from services.cache.policies import DEFAULT_POLICIES, PolicyName
 from services.cache.settings import OWNER
 from tests.contract.cache.clock import SteadyClock
-from tests.contract.cache.conftest import sql_level_on
+from tests.contract.cache.conftest import PATIENCE_SECONDS, sql_level_on
 
 KEY = "acme/model_output/" + "ab" * 32
 POLICY = DEFAULT_POLICIES[PolicyName.MODEL_OUTPUT]
@@ -91,6 +92,35 @@ async def test_of_many_that_are_stored_at_once_each_is_told_whether_it_was(engin
     assert stored == [False] * 3 + [True] * 17
     found = await asyncio.gather(*(level.get(key, NOW) for key in keys))
     assert found == [replace(entry_of(), generation=2)] * 3 + late[3:]
+
+
+async def test_rows_are_stored_in_the_order_of_their_keys_so_that_no_two_wait_for_each_other(
+    postgres_engine: AsyncEngine,
+) -> None:
+    level = sql_level_on(postgres_engine)
+    first, last = (f"acme/model_output/{digit * 64}" for digit in "0f")
+    for key in (first, last):
+        await level.put(key, entry_of(), POLICY, NOW)
+    async with postgres_engine.connect() as other:
+        await other.execute(row_of(first).with_for_update())
+        stores = [asyncio.create_task(level.put(key, entry_of(b"new"), POLICY, NOW)) for key in (last, first)]
+        await until_somebody_waits_for_a_lock(postgres_engine)
+        await other.execute(row_of(last).with_for_update(nowait=True))
+        await other.commit()
+        assert await asyncio.gather(*stores) == [True, True]
+
+
+def row_of(key: str) -> Select[Any]:
+    return select(cache_entries).where(cache_entries.c.key == key)
+
+
+async def until_somebody_waits_for_a_lock(engine: AsyncEngine) -> None:
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            async with engine.connect() as connection:
+                if (await connection.execute(waiting)).scalar_one():
+                    return
 
 
 async def test_what_is_asked_for_at_once_takes_few_transactions(engine: AsyncEngine) -> None:
