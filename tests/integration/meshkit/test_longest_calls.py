@@ -1,16 +1,14 @@
 """The longest that any call may take: what goes on for longer is ended in order."""
 
-import asyncio
-
 import pytest
 
 from meshkit.errors import Reason
 from shoal.agent.v1 import agent_pb2 as pb
+from tests.integration.meshkit.endless import BEGINNING, Endless
 from tests.integration.meshkit.guarded_server import (
     EXECUTE,
     EXECUTE_STREAM,
     TIMEOUT_SECONDS,
-    Responses,
     Transport,
     guarded_server,
     to_its_end,
@@ -25,55 +23,34 @@ LONGEST_SECONDS = 0.2
 async def test_a_stream_that_goes_on_for_too_long_is_told_so_after_what_it_had(
     transport: Transport, granted: float | None
 ) -> None:
-    stopped = asyncio.Event()
-
-    async def waits(request: pb.ExecuteStreamRequest) -> Responses:
-        try:
-            yield pb.ExecuteStreamResponse(delta=pb.Delta(text="Hel"))
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
+    endless = Endless()
     async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
-        server.agent.execute_stream = waits
+        server.agent.execute_stream = endless.streams
         running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed(), timeout=granted)
-        assert await running.read() == pb.ExecuteStreamResponse(delta=pb.Delta(text="Hel"))
+        assert await running.read() == BEGINNING
         assert server.guard.running == 1
         error = await refusal(running.read())
         assert (error.reason, "0.2 seconds" in error.message) == (Reason.DEADLINE_EXCEEDED, True)
-        assert stopped.is_set()
+        assert endless.has_stopped
         await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
         assert server.guard.running == 0
 
 
 async def test_a_whole_answer_that_takes_too_long_is_refused(transport: Transport) -> None:
-    async def waits(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
-        await asyncio.Event().wait()
-        return pb.ExecuteResponse()
-
     async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
-        server.agent.execute = waits
+        server.agent.execute = Endless().waits
         error = await refusal(server.stub.Execute(pb.ExecuteRequest(), metadata=signed()))
         assert error.reason is Reason.DEADLINE_EXCEEDED
         await server.counts(EXECUTE, "DEADLINE_EXCEEDED")
 
 
 async def test_a_stream_that_nobody_reads_is_stopped_too(transport: Transport) -> None:
-    stopped = asyncio.Event()
-
-    async def floods(request: pb.ExecuteStreamRequest) -> Responses:
-        try:
-            while True:
-                yield pb.ExecuteStreamResponse(delta=pb.Delta(text="x" * 1_000_000))
-        finally:
-            stopped.set()
-
+    endless = Endless()
     async with guarded_server(transport, longest_seconds=LONGEST_SECONDS) as server:
-        server.agent.execute_stream = floods
+        server.agent.execute_stream = endless.floods
         running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed())
         await running.read()
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            await stopped.wait()
+        await endless.stopped()
         assert (await refusal(to_its_end(running))).reason is Reason.DEADLINE_EXCEEDED
         await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
 

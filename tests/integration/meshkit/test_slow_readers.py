@@ -5,10 +5,9 @@ import asyncio
 from meshkit.errors import Reason
 from shoal.agent.v1 import agent_pb2 as pb
 from tests.backends import wait_until
+from tests.integration.meshkit.endless import Endless
 from tests.integration.meshkit.guarded_server import (
     EXECUTE_STREAM,
-    TIMEOUT_SECONDS,
-    Responses,
     Transport,
     guarded_server,
     to_its_end,
@@ -20,21 +19,12 @@ PATIENCE_SECONDS = 0.2
 
 
 async def test_a_stream_that_is_not_read_is_stopped_and_does_not_count_any_more(transport: Transport) -> None:
-    stopped = asyncio.Event()
-
-    async def floods(request: pb.ExecuteStreamRequest) -> Responses:
-        try:
-            while True:
-                yield pb.ExecuteStreamResponse(delta=pb.Delta(text="x" * 1_000_000))
-        finally:
-            stopped.set()
-
+    endless = Endless()
     async with guarded_server(transport, slow_client_seconds=PATIENCE_SECONDS) as server:
-        server.agent.execute_stream = floods
+        server.agent.execute_stream = endless.floods
         running = server.stub.ExecuteStream(pb.ExecuteStreamRequest(), metadata=signed())
         await running.read()
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            await stopped.wait()
+        await endless.stopped()
         await server.counts(EXECUTE_STREAM, "DEADLINE_EXCEEDED")
         await asyncio.to_thread(wait_until, lambda: not server.guard.running, "the end of the call")
         # Whoever reads on after all is told what happened.

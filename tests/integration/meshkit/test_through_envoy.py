@@ -23,6 +23,7 @@ from shoal.cache.v1 import cache_pb2
 from shoal.cache.v1.cache_pb2_grpc import CacheServiceStub
 from tests.backends import wait_until
 from tests.integration.front_door import on_free_ports, running_envoy
+from tests.integration.meshkit.endless import Endless
 from tests.integration.meshkit.guarded_server import (
     AGENT,
     CACHE,
@@ -156,19 +157,10 @@ async def test_metadata_goes_both_ways_as_it_is(server: GuardedServer) -> None:
 
 
 async def test_a_deadline_is_kept_by_both_sides(server: GuardedServer) -> None:
-    stopped = asyncio.Event()
-
-    async def waits(request: pb.ExecuteRequest) -> pb.ExecuteResponse:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-        return pb.ExecuteResponse()
-
-    server.agent.execute = waits
+    endless = Endless()
+    server.agent.execute = endless.waits
     assert (await refusal(execute(server, timeout=1))).reason is Reason.DEADLINE_EXCEEDED
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        await stopped.wait()
+    await endless.stopped()
     await ends(server)
 
 
@@ -213,21 +205,12 @@ async def test_what_an_answer_begins_with_is_sent_before_there_is_an_answer(
 
 
 async def test_a_stream_that_is_cancelled_stops(server: GuardedServer) -> None:
-    stopped = asyncio.Event()
-
-    async def waits(request: pb.ExecuteStreamRequest) -> Responses:
-        try:
-            yield pb.ExecuteStreamResponse(delta=pb.Delta(text="Hel"))
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    server.agent.execute_stream = waits
+    endless = Endless()
+    server.agent.execute_stream = endless.streams
     running = stream(server)
     await running.read()
     running.cancel()
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        await stopped.wait()
+    await endless.stopped()
     await ends(server)
 
 
