@@ -73,7 +73,8 @@ class Planner:
         stores = [name for name in backing if name != "model"]
         yield from backing.values()
         # These two look into their tables as they start. The others look at nothing until they are called, which Envoy
-        # lets happen. It starts when there is one of each: more of them would only keep the cores from these.
+        # lets happen. It starts when every limiter and cache is ready, and the first agent and gateway: more of these
+        # would only take the cores from them.
         yield from self._replicas(table.ratelimit, needs=[*stores, "migrate"])
         yield from self._replicas(table.cache, needs=[*stores, "migrate"])
         yield from self._first_and_others(table.agent)
@@ -125,7 +126,7 @@ class Planner:
             yield self.replica(pool.name, number, needs=needs)
 
     def _first_and_others(self, pool: Pool) -> Iterator[Process]:
-        """The others start when the door is open."""
+        """The first needs nothing; the others wait until the door is open."""
         for number in range(1, len(pool.ports) + 1):
             yield self.replica(pool.name, number, needs=[] if number == 1 else ["envoy"])
 

@@ -21,11 +21,6 @@ def pause_after(size: int) -> float:
     return min(size * PACE_SECONDS, LONGEST_PAUSE_SECONDS)
 
 
-def no_pause(size: int) -> float:
-    """Where a batch is under way for long enough for others to gather."""
-    return 0.0
-
-
 class Batcher(Generic[Item, Answer]):
     """Gathers items into calls of `send`, which answers them in their order.
 
@@ -39,14 +34,15 @@ class Batcher(Generic[Item, Answer]):
         send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
         largest: int = 256,
-        in_flight: int = 2,
-        pause: Callable[[int], float] = no_pause,
+        most_in_flight: int = 2,
+        pause: Callable[[int], float] | None = None,
     ) -> None:
-        """No batch is larger than `largest`. While `in_flight` of them are on their way, what arrives gathers for the
-        next one. `pause` tells how many seconds after a batch of some size the next one may leave."""
+        """No batch is larger than `largest`. While `most_in_flight` of them are on their way, what arrives gathers for
+        the next one. `pause` tells how many seconds after a batch of some size the next one may leave; what takes long
+        enough by itself that others gather meanwhile needs none."""
         self._send = send
         self._largest = largest
-        self._most_in_flight = in_flight
+        self._most_in_flight = most_in_flight
         self._pause = pause
         self._gathered: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -70,12 +66,14 @@ class Batcher(Generic[Item, Answer]):
             loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        batch, self._gathered = self._gathered[: self._largest], self._gathered[self._largest :]
+        # Without those who have left while they waited, or were told of a failure.
+        wanted = [each for each in self._gathered if not each[1].done()]
+        batch, self._gathered = wanted[: self._largest], wanted[self._largest :]
         self._flush_is_due = False
         if not batch:
-            # They were told of a failure while they waited.
             return
-        self._next_flush = asyncio.get_running_loop().time() + self._pause(len(batch))
+        if self._pause is not None:
+            self._next_flush = asyncio.get_running_loop().time() + self._pause(len(batch))
         task = asyncio.create_task(self._carry(batch))
         self._in_flight.add(task)
         task.add_done_callback(self._landed)
@@ -86,17 +84,14 @@ class Batcher(Generic[Item, Answer]):
         self._schedule_flush()
 
     async def _carry(self, batch: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
-        wanted = [(item, answer) for item, answer in batch if not answer.done()]
-        if not wanted:
-            return
         try:
-            answers = await self._send([item for item, _ in wanted])
+            answers = await self._send([item for item, _ in batch])
         except Exception as error:  # whatever it is, the askers are told
             waiting, self._gathered = self._gathered, []
-            for _, answer in (*wanted, *waiting):
+            for _, answer in (*batch, *waiting):
                 if not answer.done():
                     answer.set_exception(error)
         else:
-            for (_, answer), value in zip(wanted, answers, strict=True):
+            for (_, answer), value in zip(batch, answers, strict=True):
                 if not answer.done():
                     answer.set_result(value)

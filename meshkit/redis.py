@@ -35,7 +35,7 @@ async def open_redis(
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), attempts, supported_errors=(LostConnection,)),
-        # With them the pool hands out idle connections that the server has closed, without looking.
+        # Enabled, they make the pool hand out idle connections that the server has closed, without looking.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     client = redis.asyncio.Redis.from_pool(pool)

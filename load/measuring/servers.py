@@ -90,7 +90,7 @@ class WholeMesh:
             rows = await asyncio.to_thread(processes, launcher.home.Home.at(str(self.home.folder)))
         except ControlError:
             return False
-        return all(row.state == "ready" and row.in_envoy in ("healthy", "") for row in rows)
+        return bool(rows) and all(row.state == "ready" and row.in_envoy in ("healthy", "") for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,8 +192,8 @@ class ServerCall:
         self._finish()
 
     def _behaviour(self) -> Callable[..., Any]:
-        kinds = self._handler
-        return kinds.unary_unary or kinds.unary_stream or kinds.stream_unary or kinds.stream_stream  # type: ignore[no-any-return]
+        each = self._handler
+        return each.unary_unary or each.unary_stream or each.stream_unary or each.stream_stream  # type: ignore[no-any-return]
 
     def _wait_until(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds

@@ -16,6 +16,8 @@ from services.cache.policies import LevelName, PolicyName
 from services.cache.statistics import Statistics
 from shoal.cache.v1 import cache_pb2 as pb
 
+LONGEST_TENANT = 200
+"""Characters, more than any has."""
 MOST_WORTH = 1_000_000_000
 """Tokens or dollars."""
 
@@ -28,11 +30,13 @@ _VALUES = MappingProxyType({name: value for value, name in _POLICIES.items()})
 def tenant(identity: Identity, named: str) -> str:
     """Whose answers are meant. Only the operator may name another tenant than its own, and must.
 
-    Raises ShoalError PERMISSION_DENIED or FIELD_REQUIRED.
+    Raises ShoalError PERMISSION_DENIED, FIELD_REQUIRED or FIELD_INVALID.
     """
     if identity.authentication is Authentication.OPERATOR:
         if not named:
             raise field_required("tenant")
+        if len(named) > LONGEST_TENANT or not named.isprintable():
+            raise field_invalid("tenant", f"have up to {LONGEST_TENANT} printable characters")
         return named
     if named and named != identity.tenant:
         raise ShoalError(

@@ -19,17 +19,19 @@ from services.cache.policies import Policy
 
 PURGE_TIMEOUT_SECONDS = 5.0
 """For each batch, because nobody waits for it."""
-TOGETHER = 16
-"""So many entries are looked up, or stored, in one transaction while another is under way."""
-ALONE_BYTES = 64 << 10
-"""What is larger is stored by itself, so that nobody waits for it."""
+FOUND_TOGETHER = 8
+"""So many entries may be looked up in one transaction: each may be large, and nobody knows before."""
+STORED_TOGETHER = 16
+LARGEST_SHARED_BYTES = 64 << 10
+"""What is larger is stored in a transaction of its own, so that no batch takes long because of it."""
 
 Answer = TypeVar("Answer")
 
 
 class SqlLevel:
-    """A Level over an engine. A look-up or store takes at most `timeout_seconds`, once those before it have ended. What
-    is asked for at about the same time shares a transaction: that costs more than what is done in it.
+    """A Level over an engine. A look-up or store takes at most `timeout_seconds`. What is asked for at about the same
+    time shares a transaction, which costs more than what is done in it, and its fate: nobody must be able to ask for
+    what the database refuses.
 
     Its opener calls `aclose` and then disposes of the engine. `clock` is a steady clock in seconds, such as
     time.monotonic. A statement that a lock holds up in SQLite goes on waiting in its connection after the timeout; open
@@ -54,8 +56,9 @@ class SqlLevel:
             clock=clock,
             pause_seconds=pause_seconds,
         )
-        self._look_ups = Batcher(self._look_up, largest=TOGETHER)
-        self._stores = Batcher(self._store, largest=TOGETHER, in_flight=1)  # SQLite has one writer at a time.
+        self._look_ups = Batcher(self._look_up, largest=FOUND_TOGETHER)
+        # SQLite has one writer at a time. Large ones do not wait here, but they do there.
+        self._stores = Batcher(self._store, largest=STORED_TOGETHER, most_in_flight=1)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def aclose(self) -> None:
@@ -68,7 +71,8 @@ class SqlLevel:
 
     async def get(self, key: str, now: float) -> Entry | None:
         with self._guard.use():
-            data = await self._look_ups.ask((key, now))
+            async with asyncio.timeout(self._timeout_seconds):
+                data = await self._look_ups.ask((key, now))
         if data is None:
             return None
         if not isinstance(data, bytes):
@@ -77,7 +81,7 @@ class SqlLevel:
         return entry if entry.is_live(now) else None
 
     async def put(self, key: str, entry: Entry, policy: Policy, now: float, *, promoted: bool = False) -> bool:
-        """False too if there is an entry here that this one may not replace."""
+        """False too if there is an entry here that this one may not replace, or one takes its place at once."""
         if not entry.is_live(now):
             return False
         row = Row(
@@ -92,10 +96,11 @@ class SqlLevel:
             promoted=promoted,
         )
         with self._guard.use():
-            if len(row["data"]) > ALONE_BYTES:
+            if len(row["data"]) > LARGEST_SHARED_BYTES:
                 (stored,) = await self._store([row])
                 return stored
-            return await self._stores.ask(row)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._stores.ask(row)
 
     async def purge(self, now: float) -> int:
         """Deletes the rows that have expired, a batch at a time. Returns how many. Raises LevelUnavailableError."""

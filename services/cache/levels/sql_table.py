@@ -60,14 +60,15 @@ async def data_of(engine: AsyncEngine, keys: Sequence[str], now: float) -> dict[
 
 
 async def store(engine: AsyncEngine, rows: Sequence[Row]) -> list[bool]:
-    """Which of them were stored: none replaces one that is newer, of several with the same key neither."""
+    """Which of them are there in the end: none replaces one of a later generation, and those that are `promoted` no
+    newer one, of several with the same key neither."""
     # In one order for all, or two that store the same keys would each wait for the other.
     in_order = sorted(rows, key=itemgetter("key"))
     async with engine.begin() as connection:
         stored = (await connection.execute(_STORE, in_order)).rowcount
-        if stored == len(rows):
+        if stored == len(rows) == len({row["key"] for row in rows}):
             return [True] * stored
-        # Drivers count for all together, if at all.
+        # SQLite's driver counts all together, PostgreSQL's several not at all.
         columns = cache_entries.c
         query = select(columns.key, columns.generation, columns.created).where(
             columns.key.in_([row["key"] for row in rows])

@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Select, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from load.measuring.ports import free_port
 from meshkit.database import database_url, open_engine
@@ -18,7 +20,7 @@ from services.cache.entry import Entry
 from services.cache.events import Events
 from services.cache.levels import sql_table
 from services.cache.levels.level import CorruptEntryError, LevelUnavailableError
-from services.cache.levels.sql_level import ALONE_BYTES, TOGETHER, SqlLevel
+from services.cache.levels.sql_level import FOUND_TOGETHER, LARGEST_SHARED_BYTES, STORED_TOGETHER, SqlLevel
 from services.cache.levels.sql_table import PURGE_BATCH, cache_entries
 from services.cache.policies import DEFAULT_POLICIES, PolicyName
 from services.cache.settings import OWNER
@@ -94,6 +96,15 @@ async def test_of_many_that_are_stored_at_once_each_is_told_whether_it_was(engin
     assert found == [replace(entry_of(), generation=2)] * 3 + late[3:]
 
 
+async def test_of_several_with_one_key_that_are_stored_at_once_the_one_that_stays_is_told_so(
+    engine: AsyncEngine,
+) -> None:
+    level = sql_level_on(engine)
+    entries = [replace(entry_of(b"%d" % generation), generation=generation) for generation in (1, 2, 0)]
+    assert await asyncio.gather(*(level.put(KEY, entry, POLICY, NOW) for entry in entries)) == [False, True, False]
+    assert await level.get(KEY, NOW) == entries[1]
+
+
 async def test_rows_are_stored_in_the_order_of_their_keys_so_that_no_two_wait_for_each_other(
     postgres_engine: AsyncEngine,
 ) -> None:
@@ -125,17 +136,18 @@ async def until_somebody_waits_for_a_lock(engine: AsyncEngine) -> None:
 
 async def test_what_is_asked_for_at_once_takes_few_transactions(engine: AsyncEngine) -> None:
     level = sql_level_on(engine)
-    keys = [f"acme/model_output/{number:064x}" for number in range(TOGETHER)]
+    keys = [f"acme/model_output/{number:064x}" for number in range(STORED_TOGETHER)]
     transactions: list[Connection] = []
     event.listen(engine.sync_engine, "begin", transactions.append)
     await asyncio.gather(*(level.put(key, entry_of(), POLICY, NOW) for key in keys))
+    assert len(transactions) == 1
     await asyncio.gather(*(level.get(key, NOW) for key in keys))
-    assert len(transactions) == 2
+    assert len(transactions) == 1 + STORED_TOGETHER // FOUND_TOGETHER
 
 
 async def test_a_large_entry_shares_its_transaction_with_nobody(engine: AsyncEngine) -> None:
     level = sql_level_on(engine)
-    large = entry_of(os.urandom(2 * ALONE_BYTES))
+    large = entry_of(os.urandom(2 * LARGEST_SHARED_BYTES))
     keys = [f"acme/model_output/{number:064x}" for number in range(3)]
     transactions: list[Connection] = []
     event.listen(engine.sync_engine, "begin", transactions.append)
@@ -214,6 +226,18 @@ async def test_when_all_connections_are_in_use_look_ups_are_refused_until_one_is
     patient = sql_level_on(engine)
     assert await patient.put(KEY, entry_of(), POLICY, NOW)
     assert await patient.get(KEY, NOW) == entry_of()
+
+
+async def test_behind_others_nobody_waits_longer_than_alone(engine: AsyncEngine) -> None:
+    def takes_its_time(connection: Connection) -> None:
+        await_only(asyncio.sleep(0.15))
+
+    event.listen(engine.sync_engine, "begin", takes_its_time)
+    keys = [f"acme/model_output/{number:064x}" for number in range(10 * STORED_TOGETHER)]
+    async with aclosing(SqlLevel(engine=engine, timeout_seconds=0.25, clock=SteadyClock())) as level:
+        for ask in (level.get, partial(level.put, entry=entry_of(), policy=POLICY)):
+            answers = await asyncio.gather(*(ask(key, now=NOW) for key in keys), return_exceptions=True)
+            assert any(isinstance(answer, LevelUnavailableError) for answer in answers)
 
 
 async def test_a_cancelled_look_up_harms_no_other(engine: AsyncEngine) -> None:

@@ -142,6 +142,12 @@ def test_the_operator_names_whose_answers_are_meant() -> None:
     assert refusal(lambda: translate.tenant(operator, "")).reason is Reason.FIELD_REQUIRED
 
 
+@pytest.mark.parametrize("named", ["acme\0", "a" * (translate.LONGEST_TENANT + 1)])
+def test_what_can_be_no_tenant_is_refused_before_a_database_is_asked(named: str) -> None:
+    error = refusal(lambda: translate.tenant(caller(Authentication.OPERATOR), named))
+    assert (error.reason, error.field) == (Reason.FIELD_INVALID, "tenant")
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [

@@ -47,7 +47,7 @@ def test_names_are_used_once_and_needs_exist_without_a_circle() -> None:
     assert set(TopologicalSorter(needs(plan)).static_order()) == set(plan.names())
 
 
-def test_the_door_opens_when_there_is_one_of_each_service_and_nobody_waits_for_the_demo_key() -> None:
+def test_the_door_waits_for_the_first_agent_and_gateway_only_and_not_for_the_demo_key() -> None:
     plan = plan_of(gateway_replicas=2)
     assert everything_before("envoy", plan) == set(plan.names()) - {
         "envoy", "demo-key", "agent-2", "agent-3", "gateway-2"

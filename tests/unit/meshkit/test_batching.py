@@ -35,14 +35,14 @@ async def ticks(count: int) -> None:
 
 async def test_what_is_asked_in_one_tick_shares_one_call_and_each_gets_its_own_answer() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    batcher = Batcher(doubling, largest=LARGEST, most_in_flight=IN_FLIGHT)
     assert await asyncio.gather(*(batcher.ask(number) for number in range(50))) == [2 * n for n in range(50)]
     assert doubling.batches == [list(range(50))]
 
 
 async def test_one_alone_is_sent_in_the_tick_in_which_it_asks() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    batcher = Batcher(doubling, largest=LARGEST, most_in_flight=IN_FLIGHT)
     asking = asyncio.create_task(batcher.ask(7))
     await ticks(3)
     assert doubling.batches == [[7]]
@@ -52,7 +52,7 @@ async def test_one_alone_is_sent_in_the_tick_in_which_it_asks() -> None:
 async def test_while_batches_are_on_their_way_the_next_one_gathers() -> None:
     doubling = Doubling()
     doubling.let.clear()
-    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    batcher = Batcher(doubling, largest=LARGEST, most_in_flight=IN_FLIGHT)
     askers = []
     for number in range(10):
         askers.append(asyncio.create_task(batcher.ask(number)))
@@ -65,7 +65,7 @@ async def test_while_batches_are_on_their_way_the_next_one_gathers() -> None:
 
 async def test_a_batch_has_its_largest_size() -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    batcher = Batcher(doubling, largest=LARGEST, most_in_flight=IN_FLIGHT)
     await asyncio.gather(*(batcher.ask(1) for _ in range(LARGEST + 1)))
     assert [len(batch) for batch in doubling.batches] == [LARGEST, 1]
 
@@ -74,7 +74,7 @@ async def test_a_failure_is_told_to_all_of_the_batch_and_to_those_who_wait_behin
     doubling = Doubling()
     doubling.let.clear()
     doubling.failure = ConnectionError("gone")
-    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    batcher = Batcher(doubling, largest=LARGEST, most_in_flight=IN_FLIGHT)
     askers = []
     for number in range(2 * IN_FLIGHT):
         askers.append(asyncio.create_task(batcher.ask(number)))
@@ -112,8 +112,21 @@ async def test_the_pause_ends() -> None:
 @pytest.mark.parametrize("ticks_until_it_leaves", range(6))
 async def test_an_asker_that_leaves_takes_nothing_from_the_others(ticks_until_it_leaves: int) -> None:
     doubling = Doubling()
-    batcher = Batcher(doubling, largest=LARGEST, in_flight=IN_FLIGHT)
+    batcher = Batcher(doubling, largest=LARGEST, most_in_flight=IN_FLIGHT)
     leaver, *others = [asyncio.create_task(batcher.ask(number)) for number in range(5)]
     await ticks(ticks_until_it_leaves)
     leaver.cancel()
     assert await asyncio.gather(*others) == [2, 4, 6, 8]
+
+
+async def test_those_who_have_left_take_no_place_in_a_batch() -> None:
+    doubling = Doubling()
+    doubling.let.clear()
+    batcher = Batcher(doubling, largest=2, most_in_flight=1)
+    askers = [asyncio.create_task(batcher.ask(number)) for number in range(8)]
+    await ticks(3)
+    for leaver in askers[2:6]:
+        leaver.cancel()
+    doubling.let.set()
+    await asyncio.gather(*askers, return_exceptions=True)
+    assert doubling.batches == [[0, 1], [6, 7]]
