@@ -71,15 +71,13 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
             envoys=EnvoySuccession(supervisor=supervisor, hot_restart=planner.hot_restart, admin=envoy),
             drain_seconds=settings.stream_max_seconds,
         )
-        ready = asyncio.Event()
 
         def greet() -> None:
             console.say(welcome(topology, home, api_key=home.demo_key(), seconds=time.monotonic() - began))
-            ready.set()
 
         beside = [_controlled(home, fleet, view), *_watches(settings, files, console)]
         if autoscale:
-            beside.append(_autoscaled(autoscale, fleet, view, console, since=ready))
+            beside.append(_autoscaled(autoscale, fleet, view, console, since=supervisor.was_ready))
         with planner.hot_restart.cleaned_up():
             await supervisor.run(
                 until=_stop_signal(console, supervisor),

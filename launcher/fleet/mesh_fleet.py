@@ -53,7 +53,6 @@ class MeshFleet:
         self._envoy = envoy
         self._envoys = envoys
         self._drain_seconds = drain_seconds
-        self._was_ready = False
         self._joining = {service: asyncio.Lock() for service in pools.members}
         """Who is about to join or leave is settled by one change at a time; draining keeps nobody waiting."""
 
@@ -201,9 +200,7 @@ class MeshFleet:
         return [(pool.name, pool.envoy_port_of(member.number)) for pool in self._pools.clusters(service)]
 
     def _check_ready(self) -> None:
-        # It stays ready when an Envoy that is not ready yet takes over from the first.
-        self._was_ready = self._was_ready or self._supervisor.keepers[ENVOY].was_ready.is_set()
-        if not self._was_ready:
+        if not self._supervisor.was_ready.is_set():
             raise FleetError("The mesh is still starting; try again when it is ready.")
 
     def _check_scale(self, service: str, replicas: int) -> None:

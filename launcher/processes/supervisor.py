@@ -34,6 +34,8 @@ class Supervisor:
         self._console = console
         self.listeners: list[Callable[[Keeper], None]] = []
         """They are told whenever a process starts, gets ready or is gone. An OSError of theirs is said and no more."""
+        self.was_ready = asyncio.Event()
+        """Set for ever when all of the plan has been ready; until then nothing of it may be retired."""
         self._done = {step.name: asyncio.Event() for step in plan.steps}
         self._children: dict[str, Child] = {}
         self._added: set[asyncio.Task[None]] = set()
@@ -51,7 +53,7 @@ class Supervisor:
         """Runs the mesh until the event is set, and stops it before it returns, whatever happened.
 
         `when_ready` is called once, when everything is; what is `beside` runs as long as the mesh; `before_stop` is
-        awaited when the event was set. Raises GaveUpError.
+        awaited before the stop. Raises GaveUpError.
         """
         work = [self._perform(step) for step in self._plan.steps]
         work += [self._keep_planned(keeper) for keeper in self.keepers.values()]
@@ -61,8 +63,8 @@ class Supervisor:
                 await _together([*work, *beside], until=until)
             finally:
                 await self._let_go()
-            if before_stop:
-                await before_stop()
+                if before_stop:
+                    await before_stop()
         finally:
             await self._stop()
 
@@ -163,6 +165,7 @@ class Supervisor:
 
     async def _announce(self, when_ready: Callable[[], None]) -> None:
         await self._all_ready([*self._done, *(process.name for process in self._plan.processes)])
+        self.was_ready.set()
         when_ready()
 
     async def _perform(self, step: Step) -> None:

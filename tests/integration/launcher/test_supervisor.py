@@ -85,6 +85,20 @@ async def test_a_process_that_never_gets_ready_stops_the_mesh(tmp_path: Path) ->
     assert not run.home.processes_file.exists()
 
 
+async def test_who_serves_already_is_let_finish_when_another_never_gets_ready(tmp_path: Path) -> None:
+    sound = process("sound")
+    run = Run(Plan(steps=[], processes=[sound, process("broken", program=FAILS, needs=["sound"])]), tmp_path)
+    served: list[bool] = []
+
+    async def finish() -> None:
+        served.append(is_alive(run.pid("sound")))
+
+    with pytest.raises(GaveUpError):
+        await run.supervisor.run(until=run.stop, when_ready=run.ready.set, before_stop=finish)
+    assert served == [True]
+    assert not run.ready.is_set()
+
+
 async def test_last_words_are_those_of_the_last_life(tmp_path: Path) -> None:
     run = Run(Plan(steps=[], processes=[process("broken", program=FAILS)]), tmp_path)
     run.home.log_of("broken").write_text("an old story\n")
