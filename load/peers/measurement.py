@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import msgspec
 
 from load.measuring import wrk
 from load.measuring.generator import MeasurementError, output_of
-from load.measuring.home import Home
+from load.measuring.home import Home, StartError
 from load.measuring.ports import free_port
 from load.measuring.progress import say
 from load.measuring.speed import Outcome, TimedLoad
@@ -31,6 +32,8 @@ _WHEN_TO_LOOK = 0.7
 """At which share of a run the memory is noted."""
 _MOST_MODEL_CALLS = 0.02
 """What share of the answers may come from the model where a cache is measured."""
+
+Row = TypeVar("Row", bound=Called)
 
 
 class _StreamsReport(msgspec.Struct):
@@ -83,15 +86,20 @@ class Bench:
     grpc: list[Called] = field(default_factory=list)
     streams: list[Streamed] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
+    set_aside: list[str] = field(default_factory=list)
+    """Runs that did not measure what they were to, and why."""
 
     async def round(self, number: int, contenders: Sequence[Contender]) -> None:
-        """Everybody once. Who was first comes last in the next round. Raises MeasurementError, StartError."""
+        """Everybody once. Who was first comes last in the next round. Who fails is set aside, and the run goes on."""
         first = (number - 1) % len(contenders)
         for contender in (*contenders[first:], *contenders[:first]):
             say(f"round {number}: {contender.name} ...")
             # In a folder of its own: it finds nothing of the rounds before.
-            async with Home.made() as home, contender.start(home, self.model.base) as running:
-                await self._measure(contender.name, number, running)
+            try:
+                async with Home.made() as home, contender.start(home, self.model.base) as running:
+                    await self._measure(contender.name, number, running)
+            except (MeasurementError, StartError, TimeoutError) as error:
+                self._set_aside(f"{contender.name}, round {number}: {error}")
 
     async def _measure(self, name: str, number: int, running: Running) -> None:
         if running.grpc:
@@ -105,7 +113,8 @@ class Bench:
             await self._answers(name, kind, ask, AT_ONCE[1], _WARM_UP_SECONDS, number)
             for at_once in AT_ONCE:
                 async with _watched(running.pid, seen, after=self.seconds * _WHEN_TO_LOOK):
-                    self.answers.append(await self._answers(name, kind, ask, at_once, self.seconds, number))
+                    row = await self._answers(name, kind, ask, at_once, self.seconds, number)
+                self._keep(row, self.answers, fault_of(row))
         ask = running.asks["computed"]
         for at_once in AT_ONCE:
             async with _watched(running.pid, seen, after=self.seconds * _WHEN_TO_LOOK):
@@ -123,7 +132,7 @@ class Bench:
         await _settled(ask)
         before = await self.model.calls()
         outcome = await self._outcome(name, ask, TimedLoad(seconds, at_once))
-        row = Answered(
+        return Answered(
             contender=name,
             kind=kind,
             at_once=at_once,
@@ -135,8 +144,6 @@ class Bench:
             errors=dict(outcome.errors),
             model_calls=await self.model.calls() - before,
         )
-        _check(row)
-        return row
 
     async def _outcome(self, name: str, ask: Ask, load: TimedLoad) -> Outcome:
         """Whoever answers nothing in that time has none, and the run goes on."""
@@ -152,8 +159,17 @@ class Bench:
         for at_once in AT_ONCE:
             before = await self.model.calls()
             row = await calls.made(name, number, at_once, self.seconds)
-            _check_cached(name, await self.model.calls() - before, row.answered, at_once)
-            self.grpc.append(row)
+            self._keep(row, self.grpc, _fault_of_cached(row, await self.model.calls() - before))
+
+    def _keep(self, row: Row, rows: list[Row], fault: str) -> None:
+        if fault:
+            self._set_aside(f"{row.contender}, round {row.round}, {row.at_once} at once: {fault}")
+        else:
+            rows.append(row)
+
+    def _set_aside(self, run: str) -> None:
+        say(f"set aside: {run}")
+        self.set_aside.append(run)
 
     async def _streams(self, name: str, ask: Ask, at_once: int, number: int) -> Streamed:
         await _settled(ask)
@@ -170,18 +186,19 @@ async def _settled(ask: Ask) -> None:
     await until("an answer after a run", Answers(ask).passes, seconds=_SETTLE_SECONDS)
 
 
-def _check(row: Answered) -> None:
-    """Raises MeasurementError if something else was measured than the row says."""
+def fault_of(row: Answered) -> str:
+    """Why something else was measured than the row says; empty if nothing was."""
     if row.kind == "cached":
-        _check_cached(row.contender, row.model_calls, row.answered, row.at_once)
+        return _fault_of_cached(row, row.model_calls)
     # The mock by itself is not the one that counts.
-    elif row.model_calls and row.model_calls < row.answered:
-        raise MeasurementError(f"{row.contender} had {row.answered} answers of {row.model_calls} by the model")
+    if row.model_calls and row.model_calls < row.answered:
+        return f"{row.answered} answers of {row.model_calls} by the model"
+    return ""
 
 
-def _check_cached(name: str, model_calls: int, answered: int, at_once: int) -> None:
-    if model_calls > _MOST_MODEL_CALLS * answered + at_once:
-        raise MeasurementError(f"{name} asked the model {model_calls} times for {answered} answers of its cache")
+def _fault_of_cached(row: Called, model_calls: int) -> str:
+    is_cached = model_calls <= _MOST_MODEL_CALLS * row.answered + row.at_once
+    return "" if is_cached else f"it asked the model {model_calls} times for {row.answered} answers of its cache"
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ def _who(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     lines = [f"- Versions: {versions}."]
     lines += [f"- {name} is left out: {reason}." for name, reason in results.left_out.items()]
+    lines += [f"- Set aside: {run}." for run in results.set_aside]
     for name, settings in CONFIGURATIONS.items():
         lines.append(f"- {name}: `shoal up` with {', '.join(f'`{key}={value}`' for key, value in settings.items())}.")
     return "\n".join(lines)

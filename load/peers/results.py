@@ -66,6 +66,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     left_out: dict[str, str]
     """Whom, and why."""
+    set_aside: list[str]
+    """Runs that did not measure what they were to, and why."""
     answers: list[Answered]
     streams: list[Streamed]
     processes: list[Process]

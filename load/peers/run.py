@@ -46,6 +46,7 @@ async def measured(command: str, *, rounds: int, seconds: int, only: Callable[[s
         seconds=seconds,
         versions=versions(),
         left_out=left_out,
+        set_aside=bench.set_aside,
         answers=bench.answers,
         grpc=bench.grpc,
         streams=bench.streams,

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,19 +89,19 @@ class Call:
         return self._method.deserialize(await self._exchange.only())
 
 
-class UnaryCall(Call):
-    """One message each way: awaited once."""
+class WholeCall(Call):
+    """All messages there at once, one back: awaited once."""
 
-    def __init__(self, method: Method, request: Any, timeout: float | None, metadata: Metadata) -> None:
+    def __init__(self, method: Method, requests: Iterable[Any], timeout: float | None, metadata: Metadata) -> None:
         super().__init__(method, timeout, metadata)
-        self._request = framing.framed(method.serialize(request))
+        self._requests = b"".join([framing.framed(method.serialize(request)) for request in requests])
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._answer().__await__()
 
     async def _answer(self) -> Any:
         try:
-            await self._begin(b"content-length: %d" % len(self._request), self._request, is_whole=True)
+            await self._begin(b"content-length: %d" % len(self._requests), self._requests, is_whole=True)
             return await self._only()
         finally:
             self.cancel()
@@ -132,8 +132,8 @@ class StreamCall(Call):
 
 
 class CollectedCall(Call):
-    """Many messages there, one back: awaited once. Raises whatever the requests raise, too. An answer that comes before
-    the last of them is an answer: the others are not asked for."""
+    """Many messages there, as they come, and one back: awaited once. Raises whatever the requests raise, too. An answer
+    that comes before the last of them is an answer: the others are not asked for."""
 
     def __init__(self, method: Method, requests: AsyncIterator[Any], timeout: float | None, metadata: Metadata) -> None:
         super().__init__(method, timeout, metadata)

@@ -1,12 +1,12 @@
 """A channel of gRPC over HTTP/1.1 to Envoy: what generated stubs need of grpc.aio's."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from meshkit.http1.calls import CollectedCall, Method, StreamCall, UnaryCall
+from meshkit.http1.calls import CollectedCall, Method, StreamCall, WholeCall
 from meshkit.http1.framing import Metadata
 from meshkit.http1.pool import Pool
 
@@ -35,18 +35,19 @@ class Http1Channel:
 
     def unary_unary(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: Any
-    ) -> Callable[..., UnaryCall]:
-        return partial(_call, UnaryCall, self._method(method, request_serializer, response_deserializer))
+    ) -> Callable[..., WholeCall]:
+        return partial(_unary, self._method(method, request_serializer, response_deserializer))
 
     def unary_stream(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: Any
     ) -> Callable[..., StreamCall]:
-        return partial(_call, StreamCall, self._method(method, request_serializer, response_deserializer))
+        return partial(_streamed, self._method(method, request_serializer, response_deserializer))
 
     def stream_unary(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: Any
-    ) -> Callable[..., CollectedCall]:
-        return partial(_call, CollectedCall, self._method(method, request_serializer, response_deserializer))
+    ) -> Callable[..., WholeCall | CollectedCall]:
+        """Messages that are at hand, no AsyncIterator, go out as one."""
+        return partial(_collected, self._method(method, request_serializer, response_deserializer))
 
     def stream_stream(self, method: str, *_: Any, **__: Any) -> Callable[..., NoReturn]:
         """No client of ours calls such a method; stubs ask for it all the same."""
@@ -57,10 +58,24 @@ class Http1Channel:
         return Method(self._pool, head.encode(), serialize, deserialize, self._most_bytes)
 
 
-def _call(
-    kind: Callable[..., Any], method: Method, request: Any, *, timeout: float | None = None, metadata: Metadata = ()
-) -> Any:
-    return kind(method, request, timeout, metadata)
+def _unary(method: Method, request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> WholeCall:
+    return WholeCall(method, (request,), timeout, metadata)
+
+
+def _streamed(method: Method, request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> StreamCall:
+    return StreamCall(method, request, timeout, metadata)
+
+
+def _collected(
+    method: Method,
+    requests: AsyncIterator[Any] | Iterable[Any],
+    *,
+    timeout: float | None = None,
+    metadata: Metadata = (),
+) -> WholeCall | CollectedCall:
+    if isinstance(requests, AsyncIterator):
+        return CollectedCall(method, requests, timeout, metadata)
+    return WholeCall(method, requests, timeout, metadata)
 
 
 def _cannot(method: str, *_: Any, **__: Any) -> NoReturn:

@@ -1,6 +1,6 @@
 """The cache service as a turn sees it: an outage is a miss."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import grpc
 import msgspec
@@ -116,10 +116,12 @@ class CacheClient:
             tags=tags,
             ttl_seconds=ttl_seconds,
         )
-        kept = [_Origin(model, tuple(tags), ttl_seconds), *events]
+        kept = [self._encoder.encode(each) for each in (_Origin(model, tuple(tags), ttl_seconds), *events)]
+        end = pb.PublishEnd(worth=_worth(events))
+        steps = _in_parts if sum(map(len, kept)) > MESSAGE_BYTES else _at_once
         try:
             response = await self._stub.Publish(
-                self._steps(begin, kept),
+                steps(begin, kept, end),
                 timeout=call.onward_timeout(longest_seconds=KEEP_SECONDS),
                 metadata=_metadata(lead.key),
             )
@@ -130,21 +132,29 @@ class CacheClient:
             return None
         return Lifetime(ttl_seconds=response.ttl_seconds, stale_seconds=response.stale_seconds)
 
-    async def _steps(
-        self, begin: pb.PublishBegin, events: Sequence[_Origin | AnswerEvent]
-    ) -> AsyncIterator[pb.PublishRequest]:
-        yield pb.PublishRequest(begin=begin)
-        batch: list[bytes] = []
-        size = 0
-        for event in events:
-            encoded = self._encoder.encode(event)
-            if batch and size + len(encoded) > MESSAGE_BYTES:
-                yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
-                batch, size = [], 0
-            batch.append(encoded)
-            size += len(encoded)
-        yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
-        yield pb.PublishRequest(end=pb.PublishEnd(worth=_worth(events)))
+
+def _at_once(begin: pb.PublishBegin, events: Sequence[bytes], end: pb.PublishEnd) -> Iterator[pb.PublishRequest]:
+    """The steps of most answers: they travel as one."""
+    yield pb.PublishRequest(begin=begin)
+    yield pb.PublishRequest(append=pb.PublishAppend(events=events))
+    yield pb.PublishRequest(end=end)
+
+
+async def _in_parts(
+    begin: pb.PublishBegin, events: Sequence[bytes], end: pb.PublishEnd
+) -> AsyncIterator[pb.PublishRequest]:
+    """The steps of an answer that is larger than a message may be: none is made before there is room for it."""
+    yield pb.PublishRequest(begin=begin)
+    batch: list[bytes] = []
+    size = 0
+    for event in events:
+        if batch and size + len(event) > MESSAGE_BYTES:
+            yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
+            batch, size = [], 0
+        batch.append(event)
+        size += len(event)
+    yield pb.PublishRequest(append=pb.PublishAppend(events=batch))
+    yield pb.PublishRequest(end=end)
 
 
 def _lead(key: str, kind: CachedKind, lead: pb.Lead) -> Lead:
@@ -156,7 +166,7 @@ def _metadata(key: str) -> tuple[tuple[str, str], ...]:
     return (*call.onward_metadata(), (call.CACHE_KEY_HEADER, key))
 
 
-def _worth(events: Sequence[_Origin | AnswerEvent]) -> pb.Worth:
+def _worth(events: Sequence[AnswerEvent]) -> pb.Worth:
     """What the answer took to compute."""
     usages = [event for event in events if isinstance(event, Usage)]
     return pb.Worth(

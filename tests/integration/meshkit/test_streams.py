@@ -1,7 +1,7 @@
 """Streams of any size, both ways: all of it arrives, nobody runs ahead of whoever reads, and the next call is made."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -23,6 +23,7 @@ from tests.integration.meshkit.guarded_server import (
     messages,
 )
 from tests.mesh_identity import signed
+from tests.refusal import refusal
 
 MANY = 1000
 PART = 100_000
@@ -46,7 +47,10 @@ async def said(server: GuardedServer) -> str:
 
 
 async def publish(
-    server: GuardedServer, requests: AsyncIterator[cache_pb2.PublishRequest], *, timeout: float = TIMEOUT_SECONDS
+    server: GuardedServer,
+    requests: AsyncIterator[cache_pb2.PublishRequest] | Iterator[cache_pb2.PublishRequest],
+    *,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> cache_pb2.PublishResponse:
     stub: Any = CacheServiceStub(server.channel)
     response: cache_pb2.PublishResponse = await stub.Publish(requests, metadata=signed(), timeout=timeout)
@@ -77,6 +81,19 @@ async def test_a_server_reads_a_long_stream_to_its_end_and_then_takes_another_ca
 
     assert (await publish(server, many())).stored
     assert server.cache.steps == ["append"] * MANY + ["end"]
+    assert await said(server) == "Hello"
+
+
+async def test_what_is_at_hand_arrives_message_by_message_all_the_same(server: GuardedServer) -> None:
+    assert (await publish(server, iter((part(1), part(100_000), end())))).stored
+    assert server.cache.steps == ["append", "append", "end"]
+    assert await said(server) == "Hello"
+
+
+async def test_a_server_may_refuse_what_is_at_hand_before_it_has_read_it(server: GuardedServer) -> None:
+    server.cache.refuses = ShoalError(Reason.MALFORMED_REQUEST, "No.")
+    assert (await refusal(publish(server, (part(PART) for _ in range(100))))).reason is Reason.MALFORMED_REQUEST
+    assert len(server.cache.steps) == 1
     assert await said(server) == "Hello"
 
 

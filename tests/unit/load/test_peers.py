@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from load.peers.aims import ECHO, LITELLMS, MOCK, PORTKEY, Aim, aims
 from load.peers.asking import Ask, Kind
+from load.peers.measurement import fault_of
 from load.peers.processes import Memory
 from load.peers.report import section
 from load.peers.results import Answered, Called, Process, Results, Streamed, by_round, ratios
@@ -41,8 +43,8 @@ def results(
 ) -> Results:
     return Results(
         command="python -m load.peers", machine="A machine.", rounds=2, seconds=3, versions={"LiteLLM": "1"},
-        left_out={"Bifrost": "it is not there"}, answers=answers or [], streams=streams or [],
-        processes=processes or [], grpc=grpc or [], limiters=[],
+        left_out={"Bifrost": "it is not there"}, set_aside=["LiteLLM, round 2: it fell over"],
+        answers=answers or [], streams=streams or [], processes=processes or [], grpc=grpc or [], limiters=[],
     )  # fmt: skip
 
 
@@ -115,10 +117,22 @@ def test_grpc_is_held_against_the_empty_rpc() -> None:
     assert aim(results(grpc=rows), "gRPC", ECHO).best == [0.7]
 
 
+@pytest.mark.parametrize(
+    ("kind", "model_calls", "is_faulty"),
+    [("cached", 12, False), ("cached", 13, True), ("computed", 100, False), ("computed", 99, True)],
+)
+def test_a_run_that_measured_something_else_is_known_by_the_calls_of_the_model(
+    kind: Kind, model_calls: int, is_faulty: bool
+) -> None:
+    row = replace(answered(SHOAL, kind, 1, 10, 5.0), answered=100, model_calls=model_calls)
+    assert bool(fault_of(row)) is is_faulty
+
+
 def test_the_section_says_who_is_left_out_and_adds_up_errors() -> None:
     rows = [answered(ONE, "cached", number, 50, 10.0) for number in (1, 2)]
     text = section(results(answers=rows))
     assert "Bifrost is left out: it is not there." in text
+    assert "Set aside: LiteLLM, round 2: it fell over." in text
     assert f"| {ONE} | 50 | 10 | 10 | 10 | 1 |  | 20 | 503: 2 |" in text
 
 
