@@ -24,7 +24,11 @@ from shoal.ratelimit.v1 import ratelimit_pb2_grpc
 from tests.mesh_identity import SIGNER
 
 Context = grpc.aio.ServicerContext[Any, Any]
-GONE = ShoalError(Reason.LIMITER_UNAVAILABLE, "Nothing can be reserved or settled now; try again.")
+
+
+def gone() -> ShoalError:
+    """A new one for each time: an error remembers where it was raised, and with it the server there."""
+    return ShoalError(Reason.LIMITER_UNAVAILABLE, "Nothing can be reserved or settled now; try again.")
 
 
 class ScriptedLimiter(ratelimit_pb2_grpc.RateLimitServiceServicer):
@@ -117,9 +121,9 @@ async def test_a_reservation_that_is_lost_is_told(limiter: ScriptedLimiter, quot
 async def test_what_did_not_get_through_is_sent_once_more_under_the_same_id(
     limiter: ScriptedLimiter, quota: QuotaClient
 ) -> None:
-    limiter.failures = [GONE]
+    limiter.failures = [gone()]
     await quota.reserve("r-1", tokens=500, ttl_seconds=60)
-    limiter.failures = [GONE]
+    limiter.failures = [gone()]
     await quota.settle("r-1", used_tokens=7)
     assert [request.reservation_id for request in limiter.asked] == ["r-1"] * 4
 
@@ -127,7 +131,7 @@ async def test_what_did_not_get_through_is_sent_once_more_under_the_same_id(
 async def test_a_limiter_that_cannot_decide_is_asked_twice_and_then_the_turn_is_refused(
     limiter: ScriptedLimiter, quota: QuotaClient
 ) -> None:
-    limiter.failures = [GONE, GONE]
+    limiter.failures = [gone(), gone()]
     error = await refusal(quota)
     assert (error.reason, error.code) == (Reason.LIMITER_UNAVAILABLE, Code.UNAVAILABLE)
     assert len(limiter.asked) == 2
