@@ -1,7 +1,6 @@
 """`shoal up`: puts the mesh together and runs it until it is told to stop."""
 
 import asyncio
-import contextlib
 import resource
 import signal
 import time
@@ -13,7 +12,7 @@ from launcher.console import Console
 from launcher.control.server import listening
 from launcher.edge.admin import EnvoyAdmin
 from launcher.edge.files import EnvoyFiles
-from launcher.edge.hot_restart import HotRestart, shut, until_no_call
+from launcher.edge.hot_restart import HotRestart
 from launcher.edge.succession import ENVOY, EnvoySuccession
 from launcher.edge.tls_watch import watch_certificate
 from launcher.edge.view import EnvoyView
@@ -30,9 +29,6 @@ from launcher.processes.supervisor import Supervisor
 from launcher.settings import UpSettings
 from launcher.welcome import welcome
 from meshkit.settings import load
-
-LAST_WORDS_SECONDS = 0.5
-"""For what agents say to the callers whose calls they cut: it has to get through the gateway and Envoy."""
 
 
 class UncheckedError(Exception):
@@ -63,12 +59,13 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
         envoy = EnvoyAdmin(topology.envoy.admin)
         seen = EnvoyView(envoy)
         view = FleetView(supervisor=supervisor, pools=pools, envoy=seen)
+        envoys = EnvoySuccession(supervisor=supervisor, hot_restart=planner.hot_restart, admin=envoy)
         fleet = MeshFleet(
             supervisor=supervisor,
             planner=planner,
             pools=pools,
             envoy=seen,
-            envoys=EnvoySuccession(supervisor=supervisor, hot_restart=planner.hot_restart, admin=envoy),
+            envoys=envoys,
             drain_seconds=settings.stream_max_seconds,
         )
 
@@ -83,7 +80,7 @@ async def up(environ: Mapping[str, str], *, autoscale: Bounds | None = None) -> 
                 until=_stop_signal(console, supervisor),
                 when_ready=greet,
                 beside=beside,
-                before_stop=partial(_shut, envoy, supervisor, patience_seconds=settings.drain_seconds),
+                before_stop=partial(envoys.shut, patience_seconds=settings.drain_seconds),
             )
         console.say("Everything has stopped.")
 
@@ -111,15 +108,6 @@ def _clean_up_after(envoys: HotRestart, keeper: Keeper) -> None:
     """When the Envoy has died: the next one is a fresh one. One that finishes its streams needs no files any more."""
     if keeper.process.name == ENVOY and keeper.child is None:
         envoys.clean_up()
-
-
-async def _shut(envoy: EnvoyAdmin, supervisor: Supervisor, *, patience_seconds: float) -> None:
-    """Lets the calls end that have begun. Those that take longer are ended by the agents, as long as there is a gateway
-    and an Envoy to tell the callers. An Envoy that does not answer is not waited for."""
-    with contextlib.suppress(OSError, EOFError):
-        await shut(envoy, patience_seconds=patience_seconds)
-        await supervisor.cut("agent")
-        await until_no_call(envoy, patience_seconds=LAST_WORDS_SECONDS)
 
 
 async def _autoscaled(

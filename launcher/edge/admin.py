@@ -42,6 +42,8 @@ class EnvoyAdmin:
         """The value of a counter or gauge; 0 if there is none of that name."""
         line = await self._ask(f"/stats?filter=^{name}$")
         _, _, value = line.decode().strip().partition(": ")
+        if not (value or "0").isdecimal():
+            raise OSError(f"Envoy's admin interface says {value!r} in place of a number")
         return int(value or 0)
 
     async def server(self) -> "Server":

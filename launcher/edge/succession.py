@@ -4,10 +4,11 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from launcher.control.fleet import FleetError
 from launcher.edge.admin import EnvoyAdmin
-from launcher.edge.hot_restart import SPARE_SECONDS, HotRestart, HotRestartError, replaced
+from launcher.edge.hot_restart import SPARE_SECONDS, HotRestart, HotRestartError, replaced, shut, until_no_call
 from launcher.processes.keeper import GaveUpError
 from launcher.processes.readiness import Probe
 from launcher.processes.supervisor import Supervisor
@@ -15,6 +16,8 @@ from launcher.processes.supervisor import Supervisor
 ENVOY = "envoy"
 OLD_ENVOY = "envoy-old"
 """What the one before is called while it finishes its streams; envoy-old-2, if there is another such one."""
+LAST_WORDS_SECONDS = 0.5
+"""For what agents say to the callers whose calls they cut: it has to get through the gateway and Envoy."""
 START_SECONDS = 60.0
 """One that does not serve by then, on a machine however busy, will not."""
 
@@ -41,6 +44,17 @@ class EnvoySuccession:
                 raise FleetError(
                     f"Envoy does not answer on its admin port ({error}); `shoal ps` shows whether it is there."
                 ) from None
+
+    async def shut(self, *, patience_seconds: float) -> None:
+        """Closes the front door and lets the calls end that have begun. Those that take longer are ended by the agents,
+        as long as there is a gateway and an Envoy to tell the callers. An Envoy that does not answer is not waited for.
+        """
+        if self._supervisor.keepers[ENVOY].child is None:
+            return  # Whoever may answer in its place is another's.
+        with suppress(OSError, EOFError):
+            await shut(self._admin, patience_seconds=patience_seconds)
+            await self._supervisor.cut("agent")
+            await until_no_call(self._admin, patience_seconds=LAST_WORDS_SECONDS)
 
     async def _start(self, command: Sequence[str], probe: Probe) -> None:
         envoy = self._supervisor.keepers[ENVOY].process

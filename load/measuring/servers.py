@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import launcher.home
 from envoyconf.topology import Topology
 from launcher.control.client import ControlError, processes
+from launcher.home import Home as MeshHome
 from launcher.processes import binaries
 from launcher.processes.readiness import RedisPong
 from load.measuring.home import Home
@@ -81,13 +81,13 @@ async def mesh(home: Home, settings: Mapping[str, str]) -> AsyncIterator[Mesh]:
 
 @dataclass(frozen=True, slots=True)
 class WholeMesh:
-    """Every process of the mesh in this home is ready: its door opens before that, with one replica of each service."""
+    """Every process of the mesh in this home is ready: its door opens before all agents and gateways are there."""
 
     home: Home
 
     async def passes(self) -> bool:
         try:
-            rows = await asyncio.to_thread(processes, launcher.home.Home.at(str(self.home.folder)))
+            rows = await asyncio.to_thread(processes, MeshHome.at(str(self.home.folder)))
         except ControlError:
             return False
         return bool(rows) and all(row.state == "ready" and row.in_envoy in ("healthy", "") for row in rows)

@@ -99,7 +99,9 @@ class Bench:
                 async with Home.made() as home, contender.start(home, self.model.base) as running:
                     await self._measure(contender.name, number, running)
             except (MeasurementError, StartError, TimeoutError) as error:
-                self._set_aside(f"{contender.name}, round {number}: {error}")
+                say(str(error))
+                first_line = str(error).partition("\n")[0] or type(error).__name__
+                self._set_aside(f"{contender.name}, round {number}, from some point on: {first_line}")
 
     async def _measure(self, name: str, number: int, running: Running) -> None:
         if running.grpc:
@@ -114,7 +116,7 @@ class Bench:
             for at_once in AT_ONCE:
                 async with _watched(running.pid, seen, after=self.seconds * _WHEN_TO_LOOK):
                     row = await self._answers(name, kind, ask, at_once, self.seconds, number)
-                self._keep(row, self.answers, fault_of(row))
+                self._keep(f"{kind} over REST", row, self.answers, fault_of(row))
         ask = running.asks["computed"]
         for at_once in AT_ONCE:
             async with _watched(running.pid, seen, after=self.seconds * _WHEN_TO_LOOK):
@@ -159,11 +161,11 @@ class Bench:
         for at_once in AT_ONCE:
             before = await self.model.calls()
             row = await calls.made(name, number, at_once, self.seconds)
-            self._keep(row, self.grpc, _fault_of_cached(row, await self.model.calls() - before))
+            self._keep("cached over gRPC", row, self.grpc, _fault_of_cached(row, await self.model.calls() - before))
 
-    def _keep(self, row: Row, rows: list[Row], fault: str) -> None:
+    def _keep(self, what: str, row: Row, rows: list[Row], fault: str) -> None:
         if fault:
-            self._set_aside(f"{row.contender}, round {row.round}, {row.at_once} at once: {fault}")
+            self._set_aside(f"{row.contender}, round {row.round}, {what}, {row.at_once} at once: {fault}")
         else:
             rows.append(row)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,8 @@ class Call:
 
 
 class WholeCall(Call):
-    """All messages there at once, one back: awaited once."""
+    """All messages there at once, one back: awaited once. It holds all of them from its making, which raises what the
+    requests raise."""
 
     def __init__(self, method: Method, requests: Iterable[Any], timeout: float | None, metadata: Metadata) -> None:
         super().__init__(method, timeout, metadata)
@@ -135,7 +136,7 @@ class CollectedCall(Call):
     """Many messages there, as they come, and one back: awaited once. Raises whatever the requests raise, too. An answer
     that comes before the last of them is an answer: the others are not asked for."""
 
-    def __init__(self, method: Method, requests: AsyncIterator[Any], timeout: float | None, metadata: Metadata) -> None:
+    def __init__(self, method: Method, requests: AsyncIterable[Any], timeout: float | None, metadata: Metadata) -> None:
         super().__init__(method, timeout, metadata)
         self._requests = requests
 

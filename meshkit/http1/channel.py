@@ -1,7 +1,7 @@
 """A channel of gRPC over HTTP/1.1 to Envoy: what generated stubs need of grpc.aio's."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -46,7 +46,7 @@ class Http1Channel:
     def stream_unary(
         self, method: str, request_serializer: Serializer, response_deserializer: Deserializer, **_: Any
     ) -> Callable[..., WholeCall | CollectedCall]:
-        """Messages that are at hand, no AsyncIterator, go out as one."""
+        """Messages that are at hand (no AsyncIterable) are sent in one piece."""
         return partial(_collected, self._method(method, request_serializer, response_deserializer))
 
     def stream_stream(self, method: str, *_: Any, **__: Any) -> Callable[..., NoReturn]:
@@ -68,12 +68,12 @@ def _streamed(method: Method, request: Any, *, timeout: float | None = None, met
 
 def _collected(
     method: Method,
-    requests: AsyncIterator[Any] | Iterable[Any],
+    requests: AsyncIterable[Any] | Iterable[Any],
     *,
     timeout: float | None = None,
     metadata: Metadata = (),
 ) -> WholeCall | CollectedCall:
-    if isinstance(requests, AsyncIterator):
+    if isinstance(requests, AsyncIterable):
         return CollectedCall(method, requests, timeout, metadata)
     return WholeCall(method, requests, timeout, metadata)
 

@@ -134,7 +134,7 @@ class CacheClient:
 
 
 def _at_once(begin: pb.PublishBegin, events: Sequence[bytes], end: pb.PublishEnd) -> Iterator[pb.PublishRequest]:
-    """The steps of most answers: they travel as one."""
+    """The steps of most answers: they travel in one piece."""
     yield pb.PublishRequest(begin=begin)
     yield pb.PublishRequest(append=pb.PublishAppend(events=events))
     yield pb.PublishRequest(end=end)
@@ -143,7 +143,7 @@ def _at_once(begin: pb.PublishBegin, events: Sequence[bytes], end: pb.PublishEnd
 async def _in_parts(
     begin: pb.PublishBegin, events: Sequence[bytes], end: pb.PublishEnd
 ) -> AsyncIterator[pb.PublishRequest]:
-    """The steps of an answer that is larger than a message may be: none is made before there is room for it."""
+    """The steps of a large answer, in messages of about MESSAGE_BYTES: each is made when there is room for it."""
     yield pb.PublishRequest(begin=begin)
     batch: list[bytes] = []
     size = 0

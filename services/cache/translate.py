@@ -17,7 +17,7 @@ from services.cache.statistics import Statistics
 from shoal.cache.v1 import cache_pb2 as pb
 
 LONGEST_TENANT = 200
-"""Characters, more than any has."""
+"""Characters, more than any has (64): what a database refuses would fail all that share its transaction."""
 MOST_WORTH = 1_000_000_000
 """Tokens or dollars."""
 

@@ -60,8 +60,8 @@ async def data_of(engine: AsyncEngine, keys: Sequence[str], now: float) -> dict[
 
 
 async def store(engine: AsyncEngine, rows: Sequence[Row]) -> list[bool]:
-    """Which of them are there in the end: none replaces one of a later generation, and those that are `promoted` no
-    newer one, of several with the same key neither."""
+    """Tells of each row whether it is there in the end. A row replaces none of a later generation, and a `promoted` one
+    none of its own generation that is newer; so it is among rows of one key, too."""
     # In one order for all, or two that store the same keys would each wait for the other.
     in_order = sorted(rows, key=itemgetter("key"))
     async with engine.begin() as connection:

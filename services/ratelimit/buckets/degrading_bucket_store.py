@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from meshkit.batching import Batcher, pause_after
+from meshkit.batching import Batcher
 from services.ratelimit.buckets.bucket import MICROS_PER_SECOND, Decision, Spend
 from services.ratelimit.buckets.bucket_store import BucketsUnreachableError
 from services.ratelimit.buckets.circuit_breaker import CircuitBreaker
 from services.ratelimit.buckets.fleet import Fleet, FleetSize
 from services.ratelimit.buckets.local_buckets import LocalBuckets
+from services.ratelimit.buckets.pace import pause_after
 from services.ratelimit.buckets.recovery import Recovery
 from services.ratelimit.buckets.shared_buckets import SharedBuckets
 

@@ -228,16 +228,17 @@ async def test_when_all_connections_are_in_use_look_ups_are_refused_until_one_is
     assert await patient.get(KEY, NOW) == entry_of()
 
 
-async def test_behind_others_nobody_waits_longer_than_alone(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("operation", ["get", "put"])
+async def test_who_waits_behind_others_for_too_long_is_refused(engine: AsyncEngine, operation: str) -> None:
     def takes_its_time(connection: Connection) -> None:
         await_only(asyncio.sleep(0.15))
 
     event.listen(engine.sync_engine, "begin", takes_its_time)
     keys = [f"acme/model_output/{number:064x}" for number in range(10 * STORED_TOGETHER)]
     async with aclosing(SqlLevel(engine=engine, timeout_seconds=0.25, clock=SteadyClock())) as level:
-        for ask in (level.get, partial(level.put, entry=entry_of(), policy=POLICY)):
-            answers = await asyncio.gather(*(ask(key, now=NOW) for key in keys), return_exceptions=True)
-            assert any(isinstance(answer, LevelUnavailableError) for answer in answers)
+        ask = level.get if operation == "get" else partial(level.put, entry=entry_of(), policy=POLICY)
+        answers = await asyncio.gather(*(ask(key, now=NOW) for key in keys), return_exceptions=True)
+        assert any(isinstance(answer, LevelUnavailableError) for answer in answers)
 
 
 async def test_a_cancelled_look_up_harms_no_other(engine: AsyncEngine) -> None:

@@ -1,5 +1,6 @@
 """What the fleet refuses, with real files and no processes."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -34,14 +35,16 @@ class World:
         self.pools.prepare()
         self.plan = planner.plan()
         self.supervisor = Supervisor(self.plan, environ={}, home=home, console=Console())
-        admin = EnvoyAdmin(free_port())
+        self.admin_port = free_port()
+        admin = EnvoyAdmin(self.admin_port)
+        self.envoys = EnvoySuccession(supervisor=self.supervisor, hot_restart=planner.hot_restart, admin=admin)
         self.said: list[str] = []
         self.fleet = MeshFleet(
             supervisor=self.supervisor,
             planner=planner,
             pools=self.pools,
             envoy=EnvoyView(admin),
-            envoys=EnvoySuccession(supervisor=self.supervisor, hot_restart=planner.hot_restart, admin=admin),
+            envoys=self.envoys,
             drain_seconds=1,
         )
 
@@ -73,3 +76,15 @@ async def test_a_change_that_cannot_be_written_is_refused_and_nobody_leaves(worl
     with pytest.raises(FleetError, match="could not be written to the files that Envoy reads: No such file"):
         await world.scale_agents(2)
     assert len(world.pools.members["agent"].staying()) == 3
+
+
+async def test_a_mesh_whose_envoy_never_started_shuts_nobody_elses_door(world: World) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", world.admin_port):
+        await world.envoys.shut(patience_seconds=1)
+    assert not asked

@@ -52,5 +52,5 @@ class Endless:
             await self._stopped.wait()
 
     def _stop(self) -> None:
-        self.stopped_in = call.current().request_id
         self._stopped.set()
+        self.stopped_in = call.current().request_id

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from meshkit.batching import LONGEST_PAUSE_SECONDS, PACE_SECONDS, Batcher, pause_after
+from meshkit.batching import Batcher
 
 LARGEST = 50
 IN_FLIGHT = 3
@@ -85,10 +85,6 @@ async def test_a_failure_is_told_to_all_of_the_batch_and_to_those_who_wait_behin
     assert len(doubling.batches) == IN_FLIGHT
     doubling.failure = None
     assert await batcher.ask(4) == 8
-
-
-def test_each_item_of_a_batch_holds_back_the_next_one_up_to_a_bound() -> None:
-    assert [pause_after(size) for size in (1, 3, 100)] == [PACE_SECONDS, 3 * PACE_SECONDS, LONGEST_PAUSE_SECONDS]
 
 
 async def test_what_arrives_in_the_pause_after_a_batch_gathers() -> None:

@@ -57,6 +57,21 @@ def test_a_call_that_is_late_before_it_has_a_connection_is_told_so_then(on_loop:
     on_loop(scenario())
 
 
+def test_messages_at_hand_are_sent_with_their_length_and_others_as_they_come(on_loop: Loop) -> None:
+    async def one_by_one() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async def scenario() -> None:
+        async with answering(REFUSED) as (channel, seen):
+            await failure(collected(channel)([b"x", b"yz"]))
+            assert b"\r\ncontent-length: 13\r\n" in seen.head
+        async with answering(REFUSED) as (channel, seen):
+            await failure(collected(channel)(one_by_one()))
+            assert b"\r\ntransfer-encoding: chunked\r\n" in seen.head
+
+    on_loop(scenario())
+
+
 def test_where_nobody_listens_is_unavailable(on_loop: Loop) -> None:
     async def scenario() -> None:
         async with Http1Channel(f"127.0.0.1:{free_port()}", most_bytes=MOST_BYTES) as channel:
